@@ -1,0 +1,64 @@
+# Every target sets up what it needs: `make demo` and `make test` work in a fresh clone.
+#
+#   make demo         train HalfCheetah-v5 for some minutes, then score it in Gymnasium
+#   make test         the tests that need neither a GPU nor much time
+#   make test-all     all tests
+#   make check        ruff and pyright
+#   make install      only create .venv
+#
+# A machine without an NVIDIA GPU can take torch's CPU build, which is much smaller:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Another interpreter than python3:   make demo PYTHON=python3.12
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-all check install clean
+.DEFAULT_GOAL := demo
+
+demo: $(STAMP)
+	@$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo td3 --max-minutes 5 \
+		--run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+test: $(STAMP)
+	@$(VENV)/bin/python -m pytest -q -m "not gpu and not slow"
+
+test-all: $(STAMP)
+	@$(VENV)/bin/python -m pytest -q
+
+check: $(STAMP)
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/pyright
+
+install: $(STAMP)
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# The first of these interpreters that is new enough makes the environment.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	python=; \
+	for candidate in "$(PYTHON)" python3.13 python3.12 python3.11; do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python=$$candidate; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "error: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -n 1):" \
+			"install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "error: $$python has no venv module: install it (on Debian or Ubuntu:" \
+			"apt install $$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))" >&2; exit 1; \
+	fi; \
+	extras=dev; \
+	if nvidia-smi >/dev/null 2>&1; then extras=dev,cuda; fi; \
+	echo "installing mjxrl[$$extras] into $(VENV) with $$("$$python" --version)"; \
+	[ -x $(VENV)/bin/python ] || "$$python" -m venv $(VENV); \
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e ".[$$extras]"; \
+	touch $@

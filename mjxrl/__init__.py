@@ -1,0 +1,20 @@
+"""Off-policy training of MuJoCo control policies on one device, physics, replay and learner together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mjxrl.vector_env import make_vec as make_vec
+
+__version__ = "0.1.0"
+__all__ = ["make_vec"]
+
+
+def __getattr__(name: str) -> Any:
+    # imported on use: torch and jax take seconds, and jax must be configured before it is imported
+    if name == "make_vec":
+        from mjxrl.vector_env import make_vec
+
+        return make_vec
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

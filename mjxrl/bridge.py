@@ -1,0 +1,126 @@
+"""Arrays and control between torch and the simulator: the only file that knows torch and jax at once.
+
+Both bridges run a program `(state, action) -> (state, StepResult)`; `dispatch` starts a step and returns at once,
+`collect` waits for it and hands out torch tensors.
+
+Ownership on jax (DLPack, no copy in either direction): torch never writes into a tensor that came from jax, and no
+array that torch views is donated. XLA's allocator does not know torch's stream and torch's does not know XLA's, so the
+results of step t are held here until step t+1, which depends on torch's reading of them, is dispatched; and actions
+alternate between two static buffers, so that the one XLA may still read is never the one torch writes. Array objects,
+not raw capsules, are passed, so that DLPack orders the streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mjxrl.vector_step import EnvState, StepResult
+
+Program = Callable[[EnvState, Any], tuple[EnvState, StepResult]]
+
+
+class Bridge(Protocol):
+    """Runs a backend's programs for torch."""
+
+    state: EnvState
+
+    def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        """The program as the backend runs it (jitted on jax)."""
+        ...
+
+    def dispatch(self, program: Program, action: Tensor) -> None:
+        """Start `program` on the current state and `action` `(N, A)`; returns without waiting for it."""
+        ...
+
+    def collect(self) -> StepResult:
+        """Wait for the step that was dispatched and return its results as torch tensors on the bridge's device."""
+        ...
+
+    def to_torch(self, array: Any) -> Tensor:
+        """An array of the backend as a float32 or bool tensor on the bridge's device."""
+        ...
+
+    def from_torch(self, tensor: Tensor) -> Any:
+        """A tensor as an array of the backend."""
+        ...
+
+
+class JaxBridge:
+    """Zero-copy bridge to jax on the same device as torch, or by way of the host where they differ."""
+
+    def __init__(self, device: torch.device) -> None:
+        import jax
+
+        self._jax, self._device = jax, device
+        self._same_device = (jax.default_backend() == "cpu") == (device.type == "cpu")
+        self._buffers: list[Tensor] = []
+        self._pending: StepResult | None = None
+        self._held: StepResult | None = None
+        self.state: EnvState
+
+    def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        return self._jax.jit(program, donate_argnums=0)
+
+    def dispatch(self, program: Program, action: Tensor) -> None:
+        if not self._buffers:
+            self._buffers = [torch.empty_like(action, dtype=torch.float32) for _ in range(2)]
+        self._buffers.reverse()
+        self._buffers[0].copy_(action)
+        self.state, self._pending = program(self.state, self.from_torch(self._buffers[0]))
+        self._held = None
+
+    def collect(self) -> StepResult:
+        if self._pending is None:
+            raise RuntimeError("no step was dispatched")
+        self._held, self._pending = self._pending, None
+        if self._device.type == "cpu":  # no stream orders the two there
+            self._jax.block_until_ready(self._held)
+        return self._jax.tree.map(self.to_torch, self._held)
+
+    def to_torch(self, array: Any) -> Tensor:
+        if self._same_device:
+            return torch.from_dlpack(array)
+        host = self._jax.device_put(array, self._jax.local_devices(backend="cpu")[0])
+        return torch.from_dlpack(host).to(self._device)
+
+    def from_torch(self, tensor: Tensor) -> Any:
+        if self._same_device:
+            return self._jax.dlpack.from_dlpack(tensor.detach().contiguous())
+        return self._jax.numpy.asarray(tensor.detach().cpu().numpy())
+
+
+class NumpyBridge:
+    """Bridge to a backend on numpy arrays: steps on a worker thread, beside the learner."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="physics")
+        self._pending: Future[tuple[EnvState, StepResult]] | None = None
+        self.state: EnvState
+
+    def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        return program
+
+    def dispatch(self, program: Program, action: Tensor) -> None:
+        # on a GPU this waits for the action, as the simulator on the CPU must
+        self._pending = self._worker.submit(program, self.state, self.from_torch(action))
+
+    def collect(self) -> StepResult:
+        if self._pending is None:
+            raise RuntimeError("no step was dispatched")
+        self.state, result = self._pending.result()
+        self._pending = None
+        *arrays, terms = result
+        return StepResult(*map(self.to_torch, arrays), {name: self.to_torch(term) for name, term in terms.items()})
+
+    def to_torch(self, array: Any) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.to(self._device, torch.bool if tensor.dtype == torch.bool else torch.float32)
+
+    def from_torch(self, tensor: Tensor) -> Any:
+        return tensor.detach().to("cpu", torch.float64, copy=True).numpy()

@@ -1,0 +1,145 @@
+"""What a run can be told: frozen dataclasses from which the command line is generated.
+
+Every field's docstring is its `--help` text and names its unit. Defaults that depend on the task, the algorithm or the
+number of worlds are not here but in `presets.py`; `validate` lists everything that is wrong with a configuration.
+Nothing here imports jax, torch or mujoco, so that help and refusals come at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ALGORITHMS = ("td3", "sac")
+BACKENDS = ("auto", "jax", "native")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    threads: int = 0
+    """CPU threads that step the worlds (native backend); 0: split the cores between physics and learner by rule."""
+    iterations: int = 8
+    """Newton iterations at most per solve (jax backend); 8 is exact on Gymnasium's tasks, fewer is not."""
+    ls_iterations: int = 8
+    """Line-search iterations per Newton iteration (jax backend); a fixed cost, paid in full every time."""
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    capacity: int = 1_000_000
+    """Transitions kept, all worlds together; rounded up to a whole number of vectorized steps."""
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    batch_size: int = 256
+    """Transitions per update."""
+    updates_per_step: int = 64
+    """Gradient updates per vectorized step (`--num-envs` transitions)."""
+    warmup_steps: int = 10_000
+    """Transitions collected with uniformly random actions before the first update."""
+    gamma: float = 0.99
+    """Discount per environment step."""
+    n_step: int = 1
+    """Rewards summed before bootstrapping; 1 is the papers' form."""
+    tau: float = 0.005
+    """Polyak averaging: the targets move this fraction towards the networks at each target update; 1 copies them."""
+    policy_delay: int = 1
+    """Critic updates per policy update (TD3's delayed policy updates)."""
+    num_critics: int = 2
+    """Q functions in the ensemble; the target takes their minimum. 1 switches clipped double Q-learning off."""
+    actor_hidden: tuple[int, ...] = (256, 256)
+    """Widths of the actor's hidden layers, in units."""
+    critic_hidden: tuple[int, ...] = (256, 256)
+    """Widths of each critic's hidden layers, in units."""
+    layer_norm: bool = False
+    """LayerNorm after each hidden layer of the critics."""
+    actor_lr: float = 3e-4
+    """Adam step size of the actor."""
+    critic_lr: float = 3e-4
+    """Adam step size of the critics."""
+    normalize_obs: bool = False
+    """Normalise observations by running mean and standard deviation, updated once per fresh frame."""
+
+
+@dataclass(frozen=True)
+class Td3Config:
+    exploration_noise: float = 0.1
+    """Standard deviation of the Gaussian added to actions in [-1, 1] while collecting."""
+    target_noise: float = 0.2
+    """Standard deviation of target policy smoothing; 0 switches it off."""
+    target_noise_clip: float = 0.5
+    """Bound of the smoothing noise, in action units."""
+
+
+@dataclass(frozen=True)
+class SacConfig:
+    init_temperature: float = 1.0
+    """Entropy temperature alpha at the start."""
+    auto_temperature: bool = True
+    """Adjust the temperature towards the target entropy; off keeps it fixed."""
+    target_entropy: float | None = None
+    """Entropy aimed at, in nats; the default is minus the number of action dimensions."""
+    temperature_lr: float = 3e-4
+    """Adam step size of log alpha."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    every: int = 100_000
+    """Transitions between evaluations on the training backend; 0: only the final one."""
+    episodes: int = 8
+    """Episodes per periodic evaluation, run side by side."""
+    final_episodes: int = 10
+    """Episodes of the final evaluation, in Gymnasium's own environment; 0 leaves it out."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    every: int = 10_000
+    """Transitions between two lines of metrics (console, metrics.csv, TensorBoard)."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    every: int = 250_000
+    """Transitions between checkpoints; one is always written at the end. 0: only that one."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a training run."""
+
+    env: str = "Ant-v5"
+    """Task id, or my_module:MyTask for a task of your own."""
+    algo: str = "sac"
+    """Learner: td3 | sac."""
+    num_envs: int = 64
+    """Worlds stepped together; 4096 by default on a GPU, 64 on the native backend."""
+    backend: str = "auto"
+    """Physics: auto | jax (MJX, float32) | native (MuJoCo in C on the CPU, float64)."""
+    device: str = "auto"
+    """Where replay and learner live: auto | cpu | cuda. cuda never falls back to the CPU."""
+    total_steps: int = 1_000_000
+    """Environment transitions to collect, all worlds together."""
+    max_minutes: float | None = None
+    """Stop after this many minutes of wall-clock time, whichever limit comes first."""
+    seed: int = 0
+    """Seed of every random generator of the run."""
+    run_dir: Path | None = None
+    """Where the run is written; must not exist or be empty. Default: runs/<env>-<algo>-<time>."""
+    init_from: Path | None = None
+    """Start from the weights of this run (networks and observation statistics, nothing else)."""
+    task: Any = None
+    """Keywords of the task, named as in Gymnasium's constructor."""
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    td3: Td3Config = field(default_factory=Td3Config)
+    sac: SacConfig = field(default_factory=SacConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

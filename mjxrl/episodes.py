@@ -1,0 +1,56 @@
+"""Returns and lengths of the episodes that end while training, kept on the device until they are logged."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mjxrl.vector_step import StepResult
+
+
+class EpisodeStats:
+    """Running sums over the worlds; `update` never waits for the device, `pop` does once.
+
+    First episodes start part-way through the time limit, so one that the limit cuts short of its full length is left
+    out, and so is one that ended in divergence.
+    """
+
+    def __init__(self, num_envs: int, time_limit: int, device: torch.device) -> None:
+        self._time_limit = time_limit
+        self._returns = torch.zeros(num_envs, device=device)
+        self._lengths = torch.zeros(num_envs, device=device)
+        self._totals = torch.zeros(3, device=device, dtype=torch.float64)  # episodes, their returns, their lengths
+        self._terms: dict[str, Tensor] = {}  # sums of each reward term over worlds and steps
+        self._valid = torch.zeros((), device=device, dtype=torch.float64)
+        self._diverged = torch.zeros((), device=device, dtype=torch.float64)
+
+    @torch.no_grad()
+    def update(self, result: StepResult) -> None:
+        """Count one vector step."""
+        self._returns += result.reward
+        self._lengths += 1
+        done = result.terminated | result.truncated
+        counted = done & result.valid & (result.terminated | (self._lengths >= self._time_limit))
+        weight = counted.double()
+        self._totals += torch.stack([weight.sum(), weight @ self._returns.double(), weight @ self._lengths.double()])
+        self._returns.masked_fill_(done, 0.0)
+        self._lengths.masked_fill_(done, 0.0)
+        for name, term in result.reward_terms.items():
+            self._terms[name] = self._terms.get(name, 0.0) + term.sum(dtype=torch.float64)
+        self._valid += result.valid.sum()
+        self._diverged += (~result.valid).sum()
+
+    def pop(self) -> dict[str, float]:
+        """Means since the last call, by metric name; `train/return` and `train/length` only if an episode ended."""
+        names = list(self._terms)
+        sums = torch.stack([*self._totals, self._valid, self._diverged, *self._terms.values()]).tolist()
+        episodes, returns, lengths, valid, diverged, *terms = sums
+        metrics = {"train/episodes": episodes, "train/diverged": diverged}
+        if episodes:
+            metrics |= {"train/return": returns / episodes, "train/length": lengths / episodes}
+        metrics |= {f"reward/{name}": term / max(valid, 1.0) for name, term in zip(names, terms, strict=True)}
+        self._totals.zero_()
+        self._valid.zero_()
+        self._diverged.zero_()
+        self._terms = {}
+        return metrics

@@ -1,0 +1,137 @@
+"""SAC: Haarnoja et al. (2018), "Soft Actor-Critic Algorithms and Applications", arXiv 1812.05905."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import Config
+from ..networks import Layer, actor_outputs, q_values
+from ..replay import Batch
+from .common import ActorCritic, Adam, State, bellman_target, masked_mean
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the authors' bounds
+
+
+class Gaussian(NamedTuple):
+    """The policy's distribution before tanh squashes it."""
+
+    mean: Tensor
+    """(B, A)"""
+    log_std: Tensor
+    """(B, A)"""
+
+
+def policy(actor: Sequence[Layer], obs: Tensor) -> Gaussian:
+    """The Gaussian of pi(. | s) for normalised observations (B, O)."""
+    mean, log_std = actor_outputs(actor, obs).chunk(2, dim=-1)
+    return Gaussian(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX))
+
+
+def squashed_sample(gaussian: Gaussian, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """a = tanh(u), u = mean + std noise, and its log-density (appendix C, eq. 26): (B, A) and (B,).
+
+    log(1 - tanh(u)^2) is written 2 (log 2 - u - softplus(-2u)), which is exact where tanh(u) rounds to 1.
+    """
+    u = gaussian.mean + gaussian.log_std.exp() * noise
+    log_normal = -0.5 * noise.square() - gaussian.log_std - 0.5 * math.log(2 * math.pi)
+    log_slope = 2 * (math.log(2) - u - F.softplus(-2 * u))
+    return u.tanh(), (log_normal - log_slope).sum(-1)
+
+
+def sac_target(
+    actor: Sequence[Layer], target_critics: Sequence[Layer], batch: Batch, noise: Tensor, alpha: Tensor
+) -> Tensor:
+    """y = r + gamma (min_i Q'_i(s', a') - alpha log pi(a' | s')), a' ~ pi (eqs. 3 and 6): (B,)."""
+    next_action, log_prob = squashed_sample(policy(actor, batch.next_obs), noise)
+    next_value = q_values(target_critics, batch.next_obs, next_action).amin(0) - alpha * log_prob
+    return bellman_target(batch, next_value)
+
+
+def sac_critic_loss(critics: Sequence[Layer], batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+    """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), and the Q-values, (E, B)."""
+    q = q_values(critics, batch.obs, batch.action)
+    return 0.5 * masked_mean((q - target).square(), batch.valid).sum(), q
+
+
+def sac_actor_loss(
+    actor: Sequence[Layer], critics: Sequence[Layer], batch: Batch, noise: Tensor, alpha: Tensor
+) -> tuple[Tensor, Tensor]:
+    """J_pi = mean (alpha log pi(a | s) - min_i Q_i(s, a)), a ~ pi (eq. 9), and log pi(a | s), (B,)."""
+    action, log_prob = squashed_sample(policy(actor, batch.obs), noise)
+    q = q_values(critics, batch.obs, action).amin(0)
+    return masked_mean(alpha * log_prob - q, batch.valid), log_prob
+
+
+def temperature_loss(log_alpha: Tensor, log_prob: Tensor, valid: Tensor, target_entropy: float) -> Tensor:
+    """J(alpha) = mean -alpha (log pi(a | s) + H) (eq. 18), alpha = exp(log_alpha)."""
+    return -(log_alpha.exp() * masked_mean(log_prob + target_entropy, valid)).sum()
+
+
+class SAC(ActorCritic):
+    """Soft Actor-Critic with automatic temperature. Targets move after every critic update, the policy and the
+    temperature once every `policy_delay` of them."""
+
+    noise_per_update = 2  # one for a' of the target, one for a of the policy
+
+    def __init__(
+        self, config: Config, obs_size: int, action_size: int, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        super().__init__(config, obs_size, action_size, 2 * action_size, device, dtype)
+        settings = config.sac
+        self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
+        self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
+        parameter = self.log_alpha.detach().requires_grad_()
+        self._log_alpha_parameter = parameter
+        self.temperature_adam = Adam(self.log_alpha, [parameter], settings.temperature_lr)
+        self.optimizers["temperature_adam"] = self.temperature_adam
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Sampled actions, (N, A), of raw observations, (N, O)."""
+        gaussian = policy(self.actor.frozen, self.norm.normalize(obs))
+        noise = torch.randn(gaussian.mean.shape, generator=generator, device=self.device, dtype=self.dtype)
+        return (gaussian.mean + gaussian.log_std.exp() * noise).tanh()
+
+    @torch.no_grad()
+    def act_deterministic(self, obs: Tensor) -> Tensor:
+        """tanh of the mean, (N, A), of raw observations, (N, O)."""
+        return policy(self.actor.frozen, self.norm.normalize(obs)).mean.tanh()
+
+    def update_critic(self, batch: Batch, noise: Tensor) -> State:
+        with torch.no_grad():
+            alpha = self.log_alpha.exp()
+            target = sac_target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha)
+        loss, q = sac_critic_loss(self.critics.layers, batch, target)
+        self.critic_adam.minimize(loss)
+        return {"critic_loss": loss.detach(), "q": masked_mean(q.detach().mean(0), batch.valid)}
+
+    def update_policy(self, batch: Batch, noise: Tensor) -> State:
+        alpha = self.log_alpha.exp()
+        loss, log_prob = sac_actor_loss(self.actor.layers, self.critics.frozen, batch, noise[1], alpha)
+        self.actor_adam.minimize(loss)
+        log_prob = log_prob.detach()
+        if self.config.sac.auto_temperature:
+            self.temperature_adam.minimize(
+                temperature_loss(self._log_alpha_parameter, log_prob, batch.valid, self.target_entropy)
+            )
+        return {
+            "actor_loss": loss.detach(),
+            "entropy": -masked_mean(log_prob, batch.valid),
+            "temperature": alpha[0],
+        }
+
+    def update_targets(self, policy_updated: bool) -> None:
+        self.target_critics.follow(self.critics, self.config.learner.tau)
+
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "log_alpha": self.log_alpha.clone()}
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self.log_alpha.copy_(state["log_alpha"])

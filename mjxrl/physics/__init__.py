@@ -1,0 +1,73 @@
+"""The seam between tasks and simulators: every backend steps a batch of worlds behind the `Physics` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from mjxrl.envs.task import Array, Distribution, Namespace, Task, View
+
+State = Any  # a pytree of arrays on MJX, a token over buffers on native
+
+
+class Physics(Protocol):
+    """A batch of worlds of one task's model.
+
+    Attributes:
+        xp: array namespace that the task's functions run on (numpy, or jax.numpy).
+        num_envs: worlds.
+        ctrl_low, ctrl_high: control range of each actuator, `(nu,)`.
+    """
+
+    xp: Namespace
+    num_envs: int
+    ctrl_low: Array
+    ctrl_high: Array
+
+    def init(self, seed: int) -> tuple[State, Any]:
+        """A first state of all worlds (the model's default pose) and the random state that `draw` advances."""
+        ...
+
+    def step(self, state: State, ctrl: Array) -> State:
+        """Advance all worlds by `frame_skip` substeps under `ctrl` `(N, nu)`, in control units."""
+        ...
+
+    def view(self, state: State) -> Mapping[str, Array]:
+        """The MjData fields that the task names, each `(N, …)`, safe to keep across the next step."""
+        ...
+
+    def set_where(self, state: State, mask: Array, qpos: Array, qvel: Array) -> State:
+        """Put the worlds in `mask` `(N,)` at `qpos`, `qvel`: time, controls and warm start zero, view recomputed.
+
+        A caller that knows that no world is masked need not call it; nothing else of the state changes.
+        """
+        ...
+
+    def diverged(self, state: State) -> Array:
+        """Worlds whose last step produced a state that is not finite or that MuJoCo had to reset, `(N,)` bool."""
+        ...
+
+    def draw(self, random: Any, spec: Mapping[str, tuple[Distribution, int]]) -> tuple[Any, dict[str, Array]]:
+        """Draw the noise that `spec` names, each `(N, size)`; returns the advanced random state and the noise."""
+        ...
+
+    def when(self, condition: Array, then: Callable[[Any], Any], operand: Any) -> Any:
+        """`then(operand)` if the scalar `condition` holds, else `operand` itself, unchanged in structure."""
+        ...
+
+
+def control_range(task: Task) -> tuple[Array, Array]:
+    """Control limits of the task's actuators, each `(nu,)`: actions in [-1, 1] are scaled to them.
+
+    Raises:
+        ValueError: an actuator has no control range, so that there is nothing to scale to.
+    """
+    model = task.model
+    for actuator in range(model.nu):
+        if not model.actuator_ctrllimited[actuator]:
+            name = model.actuator(actuator).name or f"number {actuator}"
+            raise ValueError(f"actuator {name!r} of {task.xml_file} has no ctrlrange: give it one in the MJCF")
+    return model.actuator_ctrlrange[:, 0].copy(), model.actuator_ctrlrange[:, 1].copy()
+
+
+__all__ = ["Physics", "State", "View", "control_range"]

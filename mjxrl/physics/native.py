@@ -1,0 +1,166 @@
+"""Native physics: MuJoCo's own C batch on CPU threads, float64, with the XML's solver; imports neither jax nor torch.
+
+The batch is driven through its C functions (`mujoco/mjbatch.h`) rather than `mujoco.batch`, because `cfrc_ext` needs
+`mj_rnePostConstraint` after the last substep (gymnasium/envs/mujoco/mujoco_env.py) and only `mjb_apply` runs that on
+the worlds' own MjData, on the batch's threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from mjxrl.envs.task import Distribution, Task
+from mjxrl.physics import control_range
+
+# MjData fields that live in the state rows rather than being copied out after a call
+_STATE = {
+    "qpos": mujoco.mjtState.mjSTATE_QPOS,
+    "qvel": mujoco.mjtState.mjSTATE_QVEL,
+    "act": mujoco.mjtState.mjSTATE_ACT,
+    "ctrl": mujoco.mjtState.mjSTATE_CTRL,
+    "qacc_warmstart": mujoco.mjtState.mjSTATE_WARMSTART,
+}
+# C resets a world by itself after one of these and counts it
+_DIVERGED = [
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+]
+
+
+class NativePhysics:
+    """`Physics` on MuJoCo's C batch; its state is a token over buffers that `step` and `set_where` change in place."""
+
+    xp = np
+
+    def __init__(self, task: Task, num_envs: int, threads: int = 0) -> None:
+        """Make `num_envs` worlds stepped by `threads` threads (0: all cores).
+
+        Raises:
+            ValueError: an actuator has no control range, or the task reads a field that MuJoCo does not provide.
+            RuntimeError: MuJoCo cannot make the batch (its message).
+        """
+        self.num_envs = num_envs
+        self.ctrl_low, self.ctrl_high = control_range(task)
+        self._model, self._frame_skip = task.model, task.frame_skip
+        self._lib = _library()
+        message = ctypes.create_string_buffer(500)
+        config = _BatchConfig(nthread=threads, persistent=True)
+        handle = self._lib.mjb_makeBatch(self._model._address, num_envs, ctypes.byref(config), message, len(message))
+        if not handle:
+            raise RuntimeError(f"MuJoCo cannot make a batch of {num_envs} worlds: {message.value.decode()}")
+        self._batch = ctypes.c_void_p(handle)
+        rows = (num_envs, self._lib.mjb_nstate(self._batch))
+        self.rows = _as_array(self._lib.mjb_state(self._batch), np.dtype(np.float64), rows)
+        template = mujoco.MjData(self._model)
+        self._fields = {name: self._bind(name, template) for name in task.fields}
+        self._qpos, self._qvel = self._bind("qpos", template), self._bind("qvel", template)
+        self._ctrl = self._bind("ctrl", template)
+        warnings = (num_envs, int(mujoco.mjtWarning.mjNWARNING), 2)  # of each kind: last info, count
+        self._warnings = _as_array(self._lib.mjb_warning(self._batch), np.dtype(np.int32), warnings)
+        self._rne_post = "cfrc_ext" in task.fields
+
+    def __del__(self) -> None:
+        if hasattr(self, "_batch"):
+            self._lib.mjb_deleteBatch(self._batch)
+
+    def init(self, seed: int) -> tuple[NativePhysics, np.random.Generator]:
+        return self, np.random.default_rng(seed)
+
+    def step(self, state: NativePhysics, ctrl: np.ndarray) -> NativePhysics:
+        self._ctrl[...] = ctrl
+        self._warnings[...] = 0
+        self._check(self._lib.mjb_step(self._batch, None, self.num_envs, self._frame_skip, int(mujoco.mjtStage.mjSTAGE_NONE)))
+        if self._rne_post:
+            self._check(self._lib.mjb_apply(self._batch, None, self.num_envs, self._lib.mj_rnePostConstraint, None, 0))
+            # mjb_apply does not copy bound fields out; computing no stage does
+            self._check(self._lib.mjb_forward(self._batch, None, self.num_envs, int(mujoco.mjtStage.mjSTAGE_NONE)))
+        return self
+
+    def view(self, state: NativePhysics) -> dict[str, np.ndarray]:
+        return {name: field.copy() for name, field in self._fields.items()}
+
+    def set_where(self, state: NativePhysics, mask: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> NativePhysics:
+        ids = np.flatnonzero(mask).astype(np.int32)
+        pointer = ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int))
+        self._check(self._lib.mjb_reset(self._batch, pointer, len(ids), None, int(mujoco.mjtStage.mjSTAGE_NONE)))
+        self._qpos[ids], self._qvel[ids] = qpos[ids], qvel[ids]
+        self._check(self._lib.mjb_forward(self._batch, pointer, len(ids), int(mujoco.mjtStage.mjSTAGE_ACC)))
+        return self
+
+    def diverged(self, state: NativePhysics) -> np.ndarray:
+        return self._warnings[:, _DIVERGED, 1].any(axis=1)
+
+    def draw(
+        self, random: np.random.Generator, spec: Mapping[str, tuple[Distribution, int]]
+    ) -> tuple[np.random.Generator, dict[str, np.ndarray]]:
+        noise = {}
+        for name, (distribution, size) in spec.items():
+            shape = (self.num_envs, size)
+            noise[name] = random.uniform(-1, 1, shape) if distribution == "uniform" else random.standard_normal(shape)
+        return random, noise
+
+    def when(self, condition: np.bool_, then: Callable[[Any], Any], operand: Any) -> Any:
+        return then(operand) if condition else operand
+
+    def _check(self, failed: int) -> None:
+        if failed:
+            status = self._lib.mjb_status(self._batch)
+            world = next(i for i in range(self.num_envs) if status[i])
+            raise RuntimeError(f"MuJoCo failed in world {world}: {self._lib.mjb_error(self._batch, world).decode()}")
+
+    def _bind(self, name: str, template: mujoco.MjData) -> np.ndarray:
+        """A live `(N, …)` array over an MjData field."""
+        like = getattr(template, name, None)
+        size, itemsize = ctypes.c_int(), ctypes.c_int()
+        if name in _STATE:
+            first = self._lib.mjb_stateComponent(self._batch, int(_STATE[name]), ctypes.byref(size))
+            offset = (first - self._lib.mjb_state(self._batch)) // self.rows.itemsize
+            return self.rows[:, offset : offset + size.value]
+        address = self._lib.mjb_output(self._batch, name.encode(), ctypes.byref(size), ctypes.byref(itemsize))
+        if not address or not isinstance(like, np.ndarray):
+            raise ValueError(f"the task reads {name!r}, which is not an MjData array that MuJoCo's batch provides")
+        return _as_array(address, like.dtype, (self.num_envs, *like.shape))
+
+
+class _BatchConfig(ctypes.Structure):
+    _fields_ = [("nthread", ctypes.c_int), ("persistent", ctypes.c_bool)]
+
+
+def _as_array(address: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    size = int(np.prod(shape)) * dtype.itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """MuJoCo's shared library with the signatures of `mujoco/mjbatch.h`; ctypes releases the GIL during calls."""
+    path = next(p for p in Path(mujoco.__file__).parent.iterdir() if p.name.startswith(("libmujoco.", "mujoco.dll")))
+    lib = ctypes.CDLL(str(path))
+    pointer, integer, ids = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int)
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "mjb_makeBatch": (pointer, [pointer, integer, ctypes.POINTER(_BatchConfig), ctypes.c_char_p, integer]),
+        "mjb_deleteBatch": (None, [pointer]),
+        "mjb_nstate": (integer, [pointer]),
+        "mjb_state": (pointer, [pointer]),
+        "mjb_stateComponent": (pointer, [pointer, integer, ids]),
+        "mjb_warning": (pointer, [pointer]),
+        "mjb_output": (pointer, [pointer, ctypes.c_char_p, ids, ids]),
+        "mjb_step": (integer, [pointer, ids, integer, integer, integer]),
+        "mjb_forward": (integer, [pointer, ids, integer, integer]),
+        "mjb_reset": (integer, [pointer, ids, integer, ids, integer]),
+        "mjb_apply": (integer, [pointer, ids, integer, pointer, pointer, integer]),
+        "mjb_status": (ids, [pointer]),
+        "mjb_error": (ctypes.c_char_p, [pointer, integer]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib

@@ -1,0 +1,293 @@
+"""The replay ring: every transition of every world, on one device, each observation stored once.
+
+Rows are vectorized steps and columns are worlds. The next observation of row t is row t + 1, so nothing is stored
+twice. The exception is a truncated episode, whose true last observation the autoreset replaces in row t + 1: it is kept
+in a small *side region* below the ring.
+
+    observations   row 0 .. T-1         o_t, a ring; the head row holds the newest one and has no transition yet
+                   row T .. T+S-1       the last observations of truncated episodes
+    the rest       row 0 .. T-1         a_t, r_t, flags and side slot of the transition that leaves o_t
+
+The head row belongs to no transition, so a ring for C rows of transitions has T = C + 1 rows.
+
+Why S = ceil(T / time_limit) + 1 is enough: a world writes to one side slot at every step and moves to the next only when
+it truncates. The slot of a truncation comes into use again after S - 1 more of them, which are at least `time_limit`
+steps apart, hence at least T steps later, when that transition has left the ring. So shapes are fixed, nothing is
+searched or compacted, and the host never has to know who truncated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+TERMINATED, TRUNCATED, VALID = 1, 2, 4  # bits of a transition's flags
+
+
+class Batch(NamedTuple):
+    """B transitions as the losses see them; with n-step returns, B windows of m <= n transitions."""
+
+    obs: Tensor
+    """(B, O) observation at the window's start."""
+    action: Tensor
+    """(B, A) action taken there, in [-1, 1]."""
+    reward: Tensor
+    """(B,) sum of gamma^i r_i over the window."""
+    discount: Tensor
+    """(B,) gamma^m, m being the window's own length; never in reduced precision (bf16 makes 0.988 of 0.99)."""
+    terminated: Tensor
+    """(B,) 1 where the window ended in termination, so that nothing follows; else 0."""
+    next_obs: Tensor
+    """(B, O) observation m steps later; after a truncation the true last one. Meaningless where terminated is 1."""
+    valid: Tensor
+    """(B,) 0 for transitions of quarantined worlds, which no loss may count; else 1."""
+
+
+@dataclass(frozen=True)
+class Indices:
+    """Transitions drawn from the ring. Any leading shape: `indices[k]` are those of update k."""
+
+    flat: Tensor
+    """(..., B) int64, row * num_envs + world."""
+    steps: Tensor
+    """(..., B) int64, stored transitions of that world from this one to the newest, itself included: at least 1."""
+
+    def __getitem__(self, k: int) -> Indices:
+        return Indices(self.flat[k], self.steps[k])
+
+
+class _Layout(NamedTuple):
+    rows: int
+    side_rows: int
+    tensors: dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+def _layout(
+    num_envs: int, obs_size: int, action_size: int, capacity: int, time_limit: int | None, dtype: torch.dtype
+) -> _Layout:
+    if min(num_envs, obs_size, action_size, capacity) < 1 or (time_limit is not None and time_limit < 1):
+        raise ValueError(
+            "replay sizes must be positive: "
+            f"{num_envs=}, {obs_size=}, {action_size=}, {capacity=} transitions, {time_limit=} steps"
+        )
+    rows = math.ceil(capacity / num_envs) + 1
+    side_rows = math.ceil(rows / time_limit) + 1 if time_limit is not None else 1
+    slot = torch.uint8 if side_rows <= 256 else torch.int32
+    tensors = {
+        "obs": ((rows + side_rows, num_envs, obs_size), dtype),
+        "action": ((rows, num_envs, action_size), dtype),
+        "reward": ((rows, num_envs), dtype),
+        "flags": ((rows, num_envs), torch.uint8),
+        "side": ((rows, num_envs), slot),
+        "slot": ((num_envs,), slot),
+    }
+    return _Layout(rows, side_rows, tensors)
+
+
+def replay_bytes(
+    num_envs: int,
+    obs_size: int,
+    action_size: int,
+    *,
+    capacity: int,
+    time_limit: int | None,
+    dtype: torch.dtype = torch.float32,
+) -> int:
+    """Bytes a `Replay` of these sizes takes on its device, exactly, without allocating it."""
+    tensors = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype).tensors
+    return sum(math.prod(shape) * kind.itemsize for shape, kind in tensors.values())
+
+
+class Replay:
+    """Ring of transitions for `num_envs` worlds that step together.
+
+    Args:
+        num_envs: worlds N.
+        obs_size: observation width O.
+        action_size: action width A.
+        capacity: transitions in all; rounded up to whole rows of N.
+        time_limit: least number of steps between two truncations of a world; None if no world is ever truncated.
+        device: where everything lives and is sampled.
+        dtype: of observations, actions and rewards.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        obs_size: int,
+        action_size: int,
+        *,
+        capacity: int,
+        time_limit: int | None,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._rows, self._side_rows, tensors = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype)
+        self._num_envs = num_envs
+        self._device = torch.device(device)
+        self._storage = {
+            name: torch.zeros(shape, dtype=kind, device=self._device) for name, (shape, kind) in tensors.items()
+        }
+        self._obs, self._action, self._reward, self._flags, self._side, self._slot = self._storage.values()
+        self._worlds = torch.arange(num_envs, device=self._device)
+        # Head and fill are the same in every world, so the host knows them without asking the device.
+        self._head = 0
+        self._filled = 0
+        self._gamma_powers: dict[tuple[int, float], Tensor] = {}
+
+    @property
+    def capacity(self) -> int:
+        """Transitions kept at most, all worlds together."""
+        return (self._rows - 1) * self._num_envs
+
+    @property
+    def size(self) -> int:
+        """Transitions stored now, all worlds together."""
+        return self._filled * self._num_envs
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held on the device; equals `replay_bytes` of the same sizes."""
+        return sum(tensor.nbytes for tensor in self._storage.values())
+
+    @torch.no_grad()
+    def start(self, obs: Tensor) -> None:
+        """Empty the ring and write the first observation, (N, O), of every world."""
+        self._head = self._filled = 0
+        self._obs[0].copy_(obs)
+
+    @torch.no_grad()
+    def append(
+        self,
+        action: Tensor,
+        reward: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        final_obs: Tensor,
+        next_obs: Tensor,
+        valid: Tensor | None = None,
+    ) -> None:
+        """Store the result of one vectorized step. Nothing waits for the device and no shape depends on data.
+
+        Args:
+            action: (N, A) as executed; clamped to [-1, 1].
+            reward: (N,).
+            terminated: (N,) bool, the episode ended in a terminal state.
+            truncated: (N,) bool, the episode was cut short by the time limit.
+            final_obs: (N, O) true next observation of every world, before the autoreset.
+            next_obs: (N, O) what the policy sees next, after the autoreset.
+            valid: (N,) bool, false for quarantined worlds, of which zeros are stored; None: all are valid.
+        """
+        row, next_row = self._head, (self._head + 1) % self._rows
+        flags = terminated * TERMINATED + truncated * TRUNCATED
+        if valid is None:
+            flags = flags + VALID
+        else:
+            # where(), since the numbers of a quarantined world may be NaN.
+            flags = torch.where(valid, flags + VALID, 0)
+            truncated = truncated & valid
+            action = torch.where(valid.unsqueeze(-1), action, 0)
+            reward = torch.where(valid, reward, 0)
+            final_obs = torch.where(valid.unsqueeze(-1), final_obs, 0)
+        self._action[row].copy_(action.clamp(-1, 1))
+        self._reward[row].copy_(reward)
+        self._flags[row].copy_(flags)
+        self._side[row].copy_(self._slot)
+        self._obs[next_row].copy_(next_obs)
+        slots = (self._rows + self._slot.long()) * self._num_envs + self._worlds
+        self._obs.view(-1, self._obs.shape[-1]).index_copy_(0, slots, final_obs.to(self._obs.dtype))
+        self._slot.copy_((self._slot.long() + truncated) % self._side_rows)
+        self._head = next_row
+        self._filled = min(self._filled + 1, self._rows - 1)
+
+    def draw(self, updates: int, batch_size: int, generator: torch.Generator | None) -> Indices:
+        """Draw transitions uniformly, with replacement, for `updates` batches at once: (updates, batch_size).
+
+        Raises:
+            ValueError: nothing is stored yet.
+        """
+        if not self._filled:
+            raise ValueError("cannot draw from an empty replay: append a step first")
+        nth = torch.randint(self.size, (updates, batch_size), generator=generator, device=self._device)
+        oldest = self._head - self._filled
+        flat = (nth + oldest * self._num_envs) % (self._rows * self._num_envs)
+        return Indices(flat, self._filled - nth // self._num_envs)
+
+    @torch.no_grad()
+    def gather(self, indices: Indices, n_step: int, gamma: float) -> Batch:
+        """Read the drawn transitions, (B,), as windows of at most `n_step` steps.
+
+        A window ends with its episode, before an invalid transition and at the newest stored transition, whichever comes
+        first, and is discounted by its own length. Depends on no host state that an append changes: capture-friendly.
+        """
+        first = indices.flat
+        num_transitions = self._rows * self._num_envs
+        flags = self._flags.view(-1)
+        if n_step == 1:
+            last, last_flags = first, flags[first]
+            valid = last_flags & VALID
+            reward = self._reward.view(-1)[first]
+            discount = self._powers(1, gamma)[1].expand(first.shape)
+        else:
+            offsets = torch.arange(n_step, device=self._device).unsqueeze(-1)
+            window = (first + offsets * self._num_envs) % num_transitions  # (n, B)
+            window_flags = flags[window]
+            # A step goes on to the next one if it is valid, did not end its episode, and the next is stored and valid.
+            goes_on = (window_flags[:-1] == VALID) & (window_flags[1:] >= VALID) & (offsets[1:] < indices.steps)
+            inside = torch.cat([torch.ones_like(goes_on[:1]), goes_on]).to(torch.uint8).cumprod(0)
+            length = inside.sum(0)
+            powers = self._powers(n_step, gamma)
+            rewards = torch.where(inside > 0, self._reward.view(-1)[window], 0)
+            reward = (powers[:-1].unsqueeze(-1).to(rewards.dtype) * rewards).sum(0)
+            discount = powers[length]
+            last = (first + (length - 1) * self._num_envs) % num_transitions
+            last_flags = flags[last]
+            valid = window_flags[0] & VALID
+        world = last % self._num_envs
+        side = (self._rows + self._side.view(-1)[last].long()) * self._num_envs + world
+        is_truncated = (last_flags & (TRUNCATED | TERMINATED)) == TRUNCATED
+        following = torch.where(is_truncated, side, (last + self._num_envs) % num_transitions)
+        obs = self._obs.view(-1, self._obs.shape[-1])
+        dtype = self._obs.dtype
+        return Batch(
+            obs=obs.index_select(0, first),
+            action=self._action.view(-1, self._action.shape[-1]).index_select(0, first),
+            reward=reward,
+            discount=discount,
+            terminated=(last_flags & TERMINATED).to(dtype),
+            next_obs=obs.index_select(0, following),
+            valid=(valid != 0).to(dtype),
+        )
+
+    def _powers(self, n_step: int, gamma: float) -> Tensor:
+        """gamma^0 .. gamma^n on the device, made once: a copy from the host is not allowed while a graph is captured."""
+        if (n_step, gamma) not in self._gamma_powers:
+            dtype = torch.promote_types(self._reward.dtype, torch.float32)
+            powers = torch.tensor([gamma**i for i in range(n_step + 1)], dtype=dtype, device=self._device)
+            self._gamma_powers[n_step, gamma] = powers
+        return self._gamma_powers[n_step, gamma]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything stored, as references to the live tensors (it may be most of the memory), and the cursor."""
+        return {**self._storage, "head": torch.tensor(self._head), "filled": torch.tensor(self._filled)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Copy a saved state into the existing storage.
+
+        Raises:
+            ValueError: the state is of a replay of other sizes.
+        """
+        for name, tensor in self._storage.items():
+            if name not in state or state[name].shape != tensor.shape:
+                found = tuple(state[name].shape) if name in state else "nothing"
+                raise ValueError(f"replay state does not fit: {name!r} is {found}, expected {tuple(tensor.shape)}")
+        for name, tensor in self._storage.items():
+            tensor.copy_(state[name])
+        self._head, self._filled = int(state["head"]), int(state["filled"])

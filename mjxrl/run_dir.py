@@ -1,0 +1,84 @@
+"""A run's folder: what it was told (`config.json`) and where its files are."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mjxrl import runtime
+from mjxrl.config import Config
+from mjxrl.envs import task_class
+from mjxrl.files import write_atomically
+
+CONFIG = "config.json"
+
+
+class RunError(ValueError):
+    """A run directory, or something in it, cannot be used; the message is one line."""
+
+
+def create(config: Config, resolved: dict[str, Any]) -> Path:
+    """Make the run's folder and write `config.json`: every option, what `auto` became, versions and device.
+
+    Raises:
+        FileExistsError: the folder exists and is not empty.
+    """
+    path = config.run_dir or Path("runs") / default_name(config)
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        raise FileExistsError(f"--run-dir {path}: allowed: a new or an empty folder")
+    content = {"config": _plain(config), "resolved": resolved, "versions": runtime.versions()}
+    write_atomically(path / CONFIG, json.dumps(content, indent=2).encode() + b"\n")
+    return path
+
+
+def default_name(config: Config) -> str:
+    """`<env>-<algo>-<time>`, to the second."""
+    env = config.env.rpartition(":")[2]
+    return f"{env}-{config.algo}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def load_config(path: Path) -> Config:
+    """The configuration that the run at `path` was started with.
+
+    Raises:
+        RunError: there is no run, or its config.json cannot be read.
+    """
+    file = path / CONFIG
+    try:
+        options = json.loads(file.read_text())["config"]
+    except FileNotFoundError:
+        raise RunError(f"{path}: allowed: a run directory (it has no {CONFIG})") from None
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        raise RunError(f"{file} is not a run's configuration") from None
+    try:
+        task = _built(task_class(options["env"]), options.pop("task") or {})
+        return dataclasses.replace(_built(Config, options), task=task)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """`value` in terms of JSON: dataclasses become objects, paths strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _built(kind: type, options: dict[str, Any]) -> Any:
+    """The dataclass `kind` from what `_plain` made of it."""
+    hints = get_type_hints(kind)
+    return kind(**{name: _typed(hints[name], value) for name, value in options.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _built(hint, value)  # type: ignore[arg-type]
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if value is not None and "Path" in str(hint) else value

@@ -1,0 +1,170 @@
+"""`make_vec`: thousands of worlds of one task that take and give torch tensors."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from mjxrl.bridge import Bridge, JaxBridge, NumpyBridge
+from mjxrl.config import PhysicsConfig
+from mjxrl.envs import task_class
+from mjxrl.envs.task import Task, View
+from mjxrl.physics import Physics
+from mjxrl.vector_step import EnvState, StepResult, vector_reset, vector_set_state, vector_step
+
+
+class VectorEnv:
+    """`num_envs` worlds of one task; a world restarts by itself within the step that ends its episode.
+
+    Attributes:
+        task: the task simulated.
+        num_envs: N, the number of worlds.
+        obs_size, action_size: O and A, the lengths of an observation and of an action.
+        device: where the tensors live.
+        state: everything that the next step depends on, in the backend's arrays.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_envs: int,
+        *,
+        backend: str,
+        device: torch.device,
+        seed: int = 0,
+        stagger: bool = False,
+        physics: PhysicsConfig | None = None,
+    ) -> None:
+        """Build the worlds; nothing is simulated or compiled before `reset`.
+
+        Args:
+            stagger: start the first episodes at random points of the time limit.
+
+        Raises:
+            ValueError: the task cannot be simulated on this backend (the message says why).
+        """
+        self.task, self.num_envs, self.device = task, num_envs, device
+        self._physics, self._bridge = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
+        self._seed = seed
+        self._reset = self._bridge.compile(partial(vector_reset, task, self._physics, stagger))
+        self._set_state = self._bridge.compile(partial(vector_set_state, task, self._physics))
+        self._step = self._bridge.compile(partial(vector_step, task, self._physics))
+        self.obs_size, self.action_size = observation_size(task), len(self._physics.ctrl_low)
+
+    @property
+    def state(self) -> EnvState:
+        return self._bridge.state
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Restart every world from a fresh draw; returns the first observations `(N, O)`.
+
+        Args:
+            seed: start the random numbers of all further resets over; by default they go on.
+        """
+        state, random = self._simulator(seed)
+        self._bridge.state, obs = self._reset(state, random)
+        return self._bridge.to_torch(obs)
+
+    def set_state(self, qpos: Any, qvel: Any) -> Tensor:
+        """Put all worlds at `qpos` `(N, nq)` and `qvel` `(N, nv)`; returns the observations there.
+
+        Warm start, simulated time, controls and elapsed steps are zero afterwards, and fields derived from forces
+        (cfrc_ext) read zero until the next step, as after a reset in Gymnasium. A task's carry is drawn afresh.
+
+        Raises:
+            ValueError: a shape is wrong.
+        """
+        model = self.task.model
+        values = []
+        for name, value, size in (("qpos", qpos, model.nq), ("qvel", qvel, model.nv)):
+            tensor = torch.as_tensor(value)
+            if tuple(tensor.shape) != (self.num_envs, size):
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({self.num_envs}, {size})")
+            values.append(self._bridge.from_torch(tensor))
+        state, random = self._simulator(None)
+        random, noise = self._physics.draw(random, self.task.reset_noise())
+        carry = dict(self.task.reset(self._physics.xp, noise).carry)
+        self._bridge.state, obs = self._set_state(state, random, *values, carry)
+        return self._bridge.to_torch(obs)
+
+    def step(self, action: Tensor) -> StepResult:
+        """Advance all worlds by one environment step.
+
+        Args:
+            action: `(N, A)` in [-1, 1], scaled to the control range of each actuator.
+        """
+        self.dispatch(action)
+        return self.collect()
+
+    def dispatch(self, action: Tensor) -> None:
+        """Start a step and return at once; `collect` gives its result. What `step` does is these two."""
+        self._bridge.dispatch(self._step, action)
+
+    def collect(self) -> StepResult:
+        """Wait for the step that `dispatch` started."""
+        return self._bridge.collect()
+
+    def _simulator(self, seed: int | None) -> tuple[Any, Any]:
+        """The simulator's state and the random state that the next draw starts from."""
+        if not hasattr(self._bridge, "state"):
+            return self._physics.init(self._seed if seed is None else seed)
+        return self.state.physics, self.state.random if seed is None else self._physics.init(seed)[1]
+
+
+def make_vec(
+    env_id: str,
+    num_envs: int = 64,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    physics: PhysicsConfig | None = None,
+    **task_keywords: Any,
+) -> VectorEnv:
+    """Worlds of the Gymnasium environment `env_id`, or of `my_module:MyTask`.
+
+    Args:
+        backend: "auto", "jax" (MJX, float32) or "native" (MuJoCo in C on the CPU, float64).
+        device: "auto", "cpu" or "cuda": where the tensors live, and where MJX simulates.
+        seed: of every random draw.
+        task_keywords: the task's own keywords, named as in Gymnasium's constructor.
+
+    Raises:
+        ValueError: an unknown task, backend or device.
+        TypeError: a keyword that the task does not have.
+    """
+    from mjxrl import runtime
+
+    kind = runtime.resolve_device(device)
+    chosen, _ = runtime.resolve_backend(backend, kind)
+    if chosen != "native":
+        runtime.set_up(kind, chosen)
+    task = task_class(env_id)(**task_keywords)
+    return VectorEnv(task, num_envs, backend=chosen, device=torch.device(kind), seed=seed, physics=physics)
+
+
+def observation_size(task: Task) -> int:
+    """Length O of one observation of `task`, found by evaluating it on zeros."""
+    data = mujoco.MjData(task.model)
+    arrays = {name: np.zeros((1, *getattr(data, name).shape)) for name in task.fields}
+    carry = task.reset(np, {name: np.zeros((1, size)) for name, (_, size) in task.reset_noise().items()}).carry
+    return task.observation(np, View(arrays, dict(carry))).shape[1]
+
+
+def _backend(
+    task: Task, num_envs: int, backend: str, device: torch.device, config: PhysicsConfig
+) -> tuple[Physics, Bridge]:
+    if backend == "native":
+        from mjxrl.physics.native import NativePhysics
+
+        return NativePhysics(task, num_envs, config.threads), NumpyBridge(device)
+    if backend == "jax":
+        from mjxrl.physics.mjx import MjxPhysics
+
+        return MjxPhysics(task, num_envs, config.iterations, config.ls_iterations), JaxBridge(device)
+    raise ValueError(f"backend {backend!r}: allowed are jax and native")

@@ -1,0 +1,117 @@
+"""One environment step of many worlds as a pure function: time limit, same-step autoreset, the true final observation.
+
+Written once against an array namespace: MJX compiles it whole into one program, the native backend calls it as it
+stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mjxrl.envs.task import Array, Task, View
+from mjxrl.physics import Physics, State
+
+
+class EnvState(NamedTuple):
+    """Everything that the next vector step depends on; a pytree, so that it can be saved and restored whole."""
+
+    physics: State
+    view: View  # as the last step (or reset) left it: what rewards call `before`
+    elapsed: Array  # (N,) int32, steps counted against the time limit
+    random: Any  # the random state that resets draw from
+
+
+class StepResult(NamedTuple):
+    """What one vector step gives, for N worlds; torch tensors outside, the backend's arrays inside a program.
+
+    Attributes:
+        obs: (N, O) what the policy sees next: the first observation of a new episode where one ended.
+        reward: (N,).
+        terminated: (N,) bool, a terminal state was reached: no value is left to bootstrap.
+        truncated: (N,) bool, the time limit cut the episode: bootstrap from `final_obs`.
+        final_obs: (N, O) the true observation after the action, before any autoreset; equals `obs` elsewhere.
+        valid: (N,) bool, False where the world diverged: its episode ended and its numbers are zeros.
+        reward_terms: the named terms that sum to the reward, each (N,).
+    """
+
+    obs: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    final_obs: Array
+    valid: Array
+    reward_terms: dict[str, Array]
+
+
+def vector_reset(
+    task: Task, physics: Physics, stagger: bool, state: State, random: Any
+) -> tuple[EnvState, Array]:
+    """A fresh draw in every world and its first observation.
+
+    With `stagger` the worlds start at random points of the time limit, so that they are not truncated together.
+    """
+    xp = physics.xp
+    random, noise = physics.draw(random, {**task.reset_noise(), "elapsed": ("uniform", 1)})
+    first = task.reset(xp, noise)
+    started, obs = vector_set_state(task, physics, state, random, first.qpos, first.qvel, dict(first.carry))
+    if stagger:
+        phase = (noise["elapsed"][:, 0] + 1) / 2
+        started = started._replace(elapsed=(phase * task.max_episode_steps).astype(xp.int32))
+    return started, obs
+
+
+def vector_set_state(
+    task: Task, physics: Physics, state: State, random: Any, qpos: Array, qvel: Array, carry: dict[str, Array]
+) -> tuple[EnvState, Array]:
+    """Put every world at the given state: warm start, time and elapsed steps zero."""
+    xp = physics.xp
+    state = physics.set_where(state, xp.ones(physics.num_envs, bool), qpos, qvel)
+    view = View(physics.view(state), carry)
+    elapsed = xp.zeros(physics.num_envs, xp.int32)
+    return EnvState(state, view, elapsed, random), task.observation(xp, view)
+
+
+def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) -> tuple[EnvState, StepResult]:
+    """Advance every world by one environment step under `action` `(N, A)` in [-1, 1]; restart those that are done."""
+    xp = physics.xp
+    center, half = (physics.ctrl_high + physics.ctrl_low) / 2, (physics.ctrl_high - physics.ctrl_low) / 2
+    ctrl = center + half * action
+
+    before = state.view
+    simulated = physics.step(state.physics, ctrl)
+    after = View(physics.view(simulated), before.carry)
+    after = after._replace(carry=task.next_carry(xp, before, after, ctrl))
+
+    terms = task.reward(xp, before, after, ctrl)
+    reward = sum(terms.values())
+    final_obs = task.observation(xp, after)
+    elapsed = state.elapsed + 1
+
+    finite = xp.isfinite(final_obs).all(axis=1) & xp.isfinite(reward)
+    valid = finite & ~physics.diverged(simulated)
+    terminated = task.terminated(xp, after) | ~valid
+    truncated = (elapsed >= task.max_episode_steps) & valid
+    done = terminated | truncated
+
+    # a diverged world's numbers must not reach statistics or losses: 0 * nan is nan
+    final_obs = xp.where(valid[:, None], final_obs, 0.0)
+    reward = xp.where(valid, reward, 0.0)
+    terms = {name: xp.where(valid, term, 0.0) for name, term in terms.items()}
+
+    def restart(operand: tuple[EnvState, Array]) -> tuple[EnvState, Array]:
+        state, obs = operand
+        random, noise = physics.draw(state.random, task.reset_noise())
+        first = task.reset(xp, noise)
+        simulated = physics.set_where(state.physics, done, first.qpos, first.qvel)
+        carry = {name: _where(xp, done, first.carry[name], old) for name, old in state.view.carry.items()}
+        view = View(physics.view(simulated), carry)
+        state = EnvState(simulated, view, xp.where(done, 0, state.elapsed), random)
+        return state, _where(xp, done, task.observation(xp, view), obs)
+
+    going_on = EnvState(simulated, after, elapsed, state.random)
+    state, obs = physics.when(done.any(), restart, (going_on, final_obs))
+    return state, StepResult(obs, reward, terminated, truncated, final_obs, valid, terms)
+
+
+def _where(xp: Any, mask: Array, new: Array, old: Array) -> Array:
+    return xp.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), new, old)

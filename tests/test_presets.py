@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mjxrl import runtime
+from mjxrl.config import ALGORITHMS, BACKENDS, Config
+from mjxrl.presets import default_config, merged
+from mjxrl.validation import validate
+
+TASKS = ["Ant-v5", "HalfCheetah-v5"]
+
+
+@given(
+    env=st.sampled_from(TASKS),
+    algo=st.sampled_from(ALGORITHMS),
+    num_envs=st.none() | st.integers(1, 20_000),
+    backend=st.sampled_from(BACKENDS),
+    device=st.sampled_from(["cpu", "cuda"]),
+)
+def test_every_preset_is_valid(env: str, algo: str, num_envs: int | None, backend: str, device: str) -> None:
+    config = default_config(env, algo, num_envs, backend, device)
+    assert validate(config) == []
+    assert (config.env, config.algo, config.backend, config.device) == (env, algo, backend, device)
+
+
+@pytest.mark.parametrize("num_envs", [1, 64, 4096])
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: str, num_envs: int) -> None:
+    config = default_config("Ant-v5", algo, num_envs, device="cpu")
+    learner = config.learner
+    assert learner.updates_per_step == config.num_envs == num_envs
+    assert learner.policy_delay == {"td3": 2, "sac": 1}[algo]
+    assert (learner.batch_size, learner.n_step, learner.gamma, learner.tau) == (256, 1, 0.99, 0.005)
+    assert learner.warmup_steps == 10_000
+    assert learner.actor_hidden == learner.critic_hidden == (256, 256)
+    assert not learner.layer_norm
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "worlds"),
+    [("auto", "cuda", 4096), ("jax", "cuda", 4096), ("native", "cuda", 64), ("auto", "cpu", 64), ("jax", "cpu", 64)],
+)
+def test_many_worlds_by_default_only_where_mjx_runs_on_a_gpu(backend: str, device: str, worlds: int) -> None:
+    assert default_config("Ant-v5", "sac", backend=backend, device=device).num_envs == worlds
+
+
+def test_many_worlds_on_a_gpu_learn_from_few_large_batches() -> None:
+    few, many = (default_config("Ant-v5", "sac", n, device="cuda") for n in (1023, 1024))
+    assert few.learner.updates_per_step == 1023
+    assert few.learner.batch_size == 256
+    assert many.learner.updates_per_step == 8
+    assert many.learner.batch_size == 8192
+    assert many.replay.capacity == 1024 * 1024
+    assert many.learner.warmup_steps == 10 * 1024
+
+
+def test_auto_asks_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cuda_problem", lambda: None)
+    assert default_config("Ant-v5", "td3").num_envs == 4096
+    monkeypatch.setattr(runtime, "cuda_problem", lambda: "no GPU")
+    assert default_config("Ant-v5", "td3").num_envs == 64
+
+
+def test_merged_reaches_into_nested_parts_and_refuses_names_that_do_not_exist() -> None:
+    config = merged(Config(), {"seed": 3, "learner": {"gamma": 0.5}})
+    assert (config.seed, config.learner.gamma, config.learner.tau) == (3, 0.5, Config().learner.tau)
+    with pytest.raises(AttributeError):
+        merged(Config(), {"lerner": {"gamma": 0.5}})
+    with pytest.raises(TypeError):
+        merged(Config(), {"gama": 0.5})
