@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 TASKS = {
     "Ant-v5": "mjxrl.envs.ant:Ant",
     "HalfCheetah-v5": "mjxrl.envs.half_cheetah:HalfCheetah",
+    "Hopper-v5": "mjxrl.envs.hopper:Hopper",
+    "Humanoid-v5": "mjxrl.envs.humanoid:Humanoid",
+    "HumanoidStandup-v5": "mjxrl.envs.humanoid_standup:HumanoidStandup",
+    "InvertedDoublePendulum-v5": "mjxrl.envs.inverted_double_pendulum:InvertedDoublePendulum",
+    "InvertedPendulum-v5": "mjxrl.envs.inverted_pendulum:InvertedPendulum",
+    "Pendulum-v1": "mjxrl.envs.pendulum:Pendulum",
+    "Pusher-v5": "mjxrl.envs.pusher:Pusher",
+    "Reacher-v5": "mjxrl.envs.reacher:Reacher",
+    "Swimmer-v5": "mjxrl.envs.swimmer:Swimmer",
+    "Walker2d-v5": "mjxrl.envs.walker2d:Walker2d",
 }
 
 

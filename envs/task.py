@@ -7,12 +7,17 @@ are `(N, …)`), hold no state and no random generator, and read the simulation 
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.util import find_spec
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin, get_type_hints
 
 import mujoco
 import numpy as np
@@ -20,6 +25,18 @@ import numpy as np
 Array = Any  # numpy.ndarray, or jax.Array while a program is traced
 Namespace = Any  # the module numpy, or jax.numpy
 Distribution = Literal["uniform", "normal"]  # uniform on [-1, 1), standard normal
+
+# Keywords of Gymnasium's MuJoCo environments (gymnasium/envs/mujoco/mujoco_env.py) that only say how to draw one world
+_RENDERING = (
+    "render_mode",
+    "width",
+    "height",
+    "camera_id",
+    "camera_name",
+    "default_camera_config",
+    "max_geom",
+    "visual_options",
+)
 
 
 class View(NamedTuple):
@@ -65,6 +82,37 @@ class Task:
     xml_file: str = ""
     frame_skip: int = 1
 
+    def __new__(cls, *_: Any, **keywords: Any) -> Self:
+        """Refuse keywords that the task does not have.
+
+        Raises:
+            TypeError: the message names the keyword and says why.
+        """
+        known = [field.name for field in dataclasses.fields(cls) if field.init]
+        for name in keywords.keys() - known:
+            if name in _RENDERING:
+                raise TypeError(f"{cls.__name__}: {name} is for rendering: give it to Gymnasium's own environment")
+            close = get_close_matches(name, known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise TypeError(f"{cls.__name__} has no keyword {name}{hint}: allowed are {', '.join(known)}")
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Check the keywords' values.
+
+        Raises:
+            TypeError: a value is not of its keyword's type.
+            ValueError: frame_skip is not positive.
+        """
+        hints = get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not _fits(hints[field.name], value):
+                wanted = inspect.formatannotation(hints[field.name])
+                raise TypeError(f"{type(self).__name__}: {field.name} must be {wanted}, not {value!r}")
+        if self.frame_skip < 1:
+            raise ValueError(f"{type(self).__name__}: frame_skip must be 1 or more, not {self.frame_skip}")
+
     def observation(self, xp: Namespace, view: View) -> Array:
         """Observation `(N, O)`; by default qpos and qvel side by side."""
         return xp.concatenate([view.qpos, view.qvel], axis=1)
@@ -90,6 +138,19 @@ class Task:
         """The carry after a step; `after` still holds the one before it. By default it stays as it was."""
         return before.carry
 
+    def dynamics(self, xp: Namespace, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+        """qpos `(N, nq)` and qvel `(N, nv)` one environment step later.
+
+        Only a task with dynamics of its own defines it: `model` then gives sizes and control ranges, and MuJoCo does
+        not simulate it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is simulated by MuJoCo")
+
+    @property
+    def analytic(self) -> bool:
+        """Whether the task has dynamics of its own."""
+        return type(self).dynamics is not Task.dynamics
+
     @cached_property
     def model(self) -> mujoco.MjModel:
         """The compiled MJCF, read from the path `xml_file` or, for a bare name, from Gymnasium's own assets.
@@ -113,6 +174,24 @@ class Task:
     def init_qpos(self) -> np.ndarray:
         """The model's default joint positions, `(nq,)`."""
         return self.model.qpos0.copy()
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether `value` may be given for the type `hint`; types that no task of ours uses are let through."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(arg, value) for arg in args)
+    if origin is tuple and Ellipsis not in args:
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) == len(args)
+            and all(_fits(arg, item) for arg, item in zip(args, value, strict=True))
+        )
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return True
 
 
 def gymnasium_assets() -> Path:

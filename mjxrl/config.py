@@ -7,7 +7,6 @@ Nothing here imports jax, torch or mujoco, so that help and refusals come at onc
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -10,10 +10,10 @@ in a small *side region* below the ring.
 
 The head row belongs to no transition, so a ring for C rows of transitions has T = C + 1 rows.
 
-Why S = ceil(T / time_limit) + 1 is enough: a world writes to one side slot at every step and moves to the next only when
-it truncates. The slot of a truncation comes into use again after S - 1 more of them, which are at least `time_limit`
-steps apart, hence at least T steps later, when that transition has left the ring. So shapes are fixed, nothing is
-searched or compacted, and the host never has to know who truncated.
+Why S = ceil(T / time_limit) + 1 is enough: a world writes to one side slot at every step and moves to the next only
+when it truncates. The slot of a truncation comes into use again after S - 1 more of them, which are at least
+`time_limit` steps apart, hence at least T steps later, when that transition has left the ring. So shapes are fixed,
+nothing is searched or compacted, and the host never has to know who truncated.
 """
 
 from __future__ import annotations
@@ -224,8 +224,9 @@ class Replay:
     def gather(self, indices: Indices, n_step: int, gamma: float) -> Batch:
         """Read the drawn transitions, (B,), as windows of at most `n_step` steps.
 
-        A window ends with its episode, before an invalid transition and at the newest stored transition, whichever comes
-        first, and is discounted by its own length. Depends on no host state that an append changes: capture-friendly.
+        A window ends with its episode, before an invalid transition and at the newest stored transition, whichever
+        comes first, and is discounted by its own length. It uses nothing that changes on the host, so that it can be
+        captured in a CUDA graph (after one call that makes the table of powers).
         """
         first = indices.flat
         num_transitions = self._rows * self._num_envs
@@ -267,7 +268,7 @@ class Replay:
         )
 
     def _powers(self, n_step: int, gamma: float) -> Tensor:
-        """gamma^0 .. gamma^n on the device, made once: a copy from the host is not allowed while a graph is captured."""
+        """gamma^0 .. gamma^n on the device, made once: a graph cannot capture a copy from the host."""
         if (n_step, gamma) not in self._gamma_powers:
             dtype = torch.promote_types(self._reward.dtype, torch.float32)
             powers = torch.tensor([gamma**i for i in range(n_step + 1)], dtype=dtype, device=self._device)

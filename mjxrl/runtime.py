@@ -190,10 +190,19 @@ def mujoco_log_to(path: Path) -> None:
     """
     import mujoco
 
-    settings = mujoco.MjLogConfig.get()  # pyright: ignore[reportAttributeAccessIssue] (missing in its stubs)
+    settings = mujoco.MjLogConfig.get()
     settings.logfile = str(path.absolute())
     settings.logto_console = False
     settings.set()
+
+
+def keep_mujoco_log_out_of_the_way() -> None:
+    """Send MuJoCo's warnings to the cache folder, unless somebody has already said where they go."""
+    import mujoco
+
+    if mujoco.MjLogConfig.get().logfile == "MUJOCO_LOG.TXT":  # MuJoCo's default
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        mujoco_log_to(cache_dir() / "mujoco.log")
 
 
 def versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mjxrl.episodes import EpisodeStats
 from mjxrl.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
 from mjxrl.learners import Learner, make_learner
 from mjxrl.metrics import MetricsLogger
+from mjxrl.plotting import plot_runs
 from mjxrl.replay import Replay
 from mjxrl.vector_env import VectorEnv
 
@@ -44,7 +46,6 @@ class Trainer:
         )
         sizes = self.env.obs_size, self.env.action_size
         self.generator = torch.Generator(device).manual_seed(config.seed)
-        torch.manual_seed(config.seed)
         self.learner: Learner = make_learner(config, *sizes, device)
         limit = config.task.max_episode_steps
         self.replay = Replay(config.num_envs, *sizes, capacity=config.replay.capacity, time_limit=limit, device=device)
@@ -70,10 +71,13 @@ class Trainer:
             self.episodes.update(result)
             obs = result.obs
             self.steps += config.num_envs
+            row: dict[str, float] = {}
             if self._due(config.log.every):
-                logger.log(self.steps, self.episodes.pop() | interval.pop(self.steps, self.updates))
+                row |= self.episodes.pop() | interval.pop(self.steps, self.updates)
             if self._due(config.eval.every):
-                logger.log(self.steps, evaluation_metrics(self.evaluate()))
+                row |= evaluation_metrics(self.evaluate())
+            if row:
+                logger.log(self.steps, row)
             if self._due(config.checkpoint.every):
                 self.save()
         self.save()
@@ -172,9 +176,13 @@ def train(config: Config) -> Path:
         final = final_scores(trainer)
         if final:
             logger.log(trainer.steps, {f"final/{who}_return": result.mean_return for who, result in final.items()})
+    plot_runs([path], path / "curve.png")
+    where = "Gymnasium" if config.task.gymnasium_id else "native"
     for who, result in final.items():
-        n = len(result.returns)
-        print(f"{who} policy in Gymnasium: {result.mean_return:.1f} ± {result.std_return:.1f} over {n} episodes")
+        score = f"{result.mean_return:8.1f} ± {result.std_return:.1f}"
+        print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {score}")
+    print(f"learning curve: {path / 'curve.png'}")
+    print(f"TensorBoard:    {Path(sys.executable).parent / 'tensorboard'} --logdir {path}")
     return path
 
 

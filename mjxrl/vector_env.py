@@ -144,6 +144,7 @@ def make_vec(
     chosen, _ = runtime.resolve_backend(backend, kind)
     if chosen != "native":
         runtime.set_up(kind, chosen)
+    runtime.keep_mujoco_log_out_of_the_way()
     task = task_class(env_id)(**task_keywords)
     return VectorEnv(task, num_envs, backend=chosen, device=torch.device(kind), seed=seed, physics=physics)
 
@@ -159,6 +160,14 @@ def observation_size(task: Task) -> int:
 def _backend(
     task: Task, num_envs: int, backend: str, device: torch.device, config: PhysicsConfig
 ) -> tuple[Physics, Bridge]:
+    if task.analytic:
+        if backend not in ("jax", "native"):
+            raise ValueError(f"backend {backend}: {type(task).__name__} has its own dynamics, for jax and native only")
+        from mjxrl.physics.analytic import JaxAnalyticPhysics, NumpyAnalyticPhysics
+
+        if backend == "jax":
+            return JaxAnalyticPhysics(task, num_envs), JaxBridge(device)
+        return NumpyAnalyticPhysics(task, num_envs), NumpyBridge(device)
     if backend == "native":
         from mjxrl.physics.native import NativePhysics
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,8 @@ class TestCsv:
     def test_resuming_without_a_file_starts_one(self, tmp_path: Path) -> None:
         assert logged(tmp_path, (5, {"a": 1}), resume_step=4) == [{"step": "5", "a": "1.0"}]
 
-    @given(st.lists(st.dictionaries(st.sampled_from("abc,\""), st.floats(allow_nan=False), max_size=4), max_size=6))
+    @given(st.lists(st.dictionaries(st.sampled_from('abc,"'), st.floats(allow_nan=False), max_size=4), max_size=6))
     def test_whatever_the_columns_every_value_is_found_again(self, history: list[dict[str, float]]) -> None:
-        import tempfile
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "metrics.csv"
             file = CsvFile(path)
@@ -91,9 +90,7 @@ class TestTensorBoard:
         logged(tmp_path, (10, {"a": 0.5, "b": 1}), (20, {"a": 0.25}))
         assert self.read(tmp_path) == {"a": [(10, 0.5), (20, 0.25)], "b": [(10, 1.0)]}
 
-    def test_what_a_resumed_run_does_again_replaces_what_was_lost(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_a_resumed_run_does_again_replaces_what_was_lost(self, tmp_path: Path) -> None:
         logged(tmp_path, (10, {"a": 1}), (20, {"a": 2}))
         logged(tmp_path, (20, {"a": 3}), resume_step=10)
         assert self.read(tmp_path) == {"a": [(10, 1.0), (20, 3.0)]}
@@ -126,7 +123,9 @@ class TestTerminal:
         assert terminal._parts(0, 0.0)[3].split() == ["return", "-"]
 
 
-def test_only_rank_0_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_rank_0_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("RANK", "1")
     with MetricsLogger(tmp_path / "run", total_steps=100) as logger:
         logger.log(1, {"a": 1})

@@ -111,7 +111,7 @@ class TestDevice:
 
 
 class TestThreads:
-    @given(cores=st.integers(1, 256), backend=st.sampled_from(["jax", "native"]), device=st.sampled_from(["cpu", "cuda"]))
+    @given(st.integers(1, 256), st.sampled_from(["jax", "native"]), st.sampled_from(["cpu", "cuda"]))
     def test_each_side_gets_a_thread_and_no_side_more_than_there_are(
         self, cores: int, backend: str, device: str
     ) -> None:

@@ -116,7 +116,8 @@ def test_an_n_step_window_must_fit_the_replay() -> None:
 
 def test_everything_is_reported_at_once() -> None:
     config = merged(Config(), {"algo": "ppo", "num_envs": 0, "learner": {"gamma": 2.0, "tau": 0.0}})
-    assert [line.split()[0] for line in validate(config)] == ["--algo", "--num-envs", "--learner.gamma", "--learner.tau"]
+    flags = [line.split()[0] for line in validate(config)]
+    assert flags == ["--algo", "--num-envs", "--learner.gamma", "--learner.tau"]
 
 
 ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["", "td3", (), (8,)]))

@@ -12,6 +12,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from mjxrl import runtime
 from mjxrl.cli.parse import parse, refuse
+from mjxrl.run_dir import RunError, load_config
+from mjxrl.validation import problem
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Options:
     seed: int = 0
     """Seed of the first states."""
     checkpoint: str = "latest"
-    """Which checkpoint: latest, or the name of a folder in checkpoints/."""
+    """Which checkpoint: latest, or step_<n> as in the run's checkpoints/."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object and nothing else."""
 
@@ -35,31 +37,34 @@ class Options:
 def main() -> int:
     """Evaluate as the command line says; returns the exit status."""
     options = parse_options(sys.argv[1:])
-    device = runtime.resolve_device("auto") if options.backend == "jax" else "cpu"
-    runtime.set_up(device, "jax" if options.backend == "jax" else "native")
-    from mjxrl.checkpoint import CheckpointError
-    from mjxrl.evaluation import evaluate_run
-
+    on_mjx = options.backend == "jax"
+    device = runtime.resolve_device("auto") if on_mjx else "cpu"
     try:
+        runtime.set_up(device, runtime.resolve_backend("jax" if on_mjx else "native", device)[0])
+        from mjxrl.evaluation import evaluate_run
+
+        runtime.mujoco_log_to(options.run_dir / "mujoco.log")
         result = evaluate_run(
             options.run_dir,
             episodes=options.episodes,
             backend=options.backend,
             seed=options.seed,
-            checkpoint=options.checkpoint,
+            which=options.checkpoint,
+            device=device,
         )
-    except CheckpointError as error:
+    except (RunError, runtime.UnavailableError) as error:
         refuse([str(error)])
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
     report = {
-        "env": env_of(options.run_dir),
+        "env": load_config(options.run_dir).env,
         "backend": options.backend,
         "seed": options.seed,
-        "mean_return": float(result.mean_return),
-        "std_return": float(result.std_return),
-        "returns": [float(r) for r in result.returns],
-        "lengths": [int(n) for n in result.lengths],
+        "mean_return": result.mean_return,
+        "std_return": result.std_return,
+        "returns": result.returns,
+        "lengths": result.lengths,
     }
     print(json.dumps(report) if options.json else table(report))
     return 0
@@ -69,22 +74,19 @@ def parse_options(argv: list[str], prog: str = "mjxrl-evaluate") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
     options, problems = parse(Options(), argv, prog, positionals=1)
     if options.run_dir == Path():
-        problems.append("RUN_DIR: missing: allowed: the folder of a run, as in `mjxrl-evaluate runs/my-run`")
-    elif not (options.run_dir / "config.json").is_file():
-        problems.append(f"RUN_DIR {options.run_dir}: allowed: the folder of a run, with its config.json")
+        problems.append(f"RUN_DIR: missing: allowed: the folder of a run, as in {prog} runs/my-run")
+    else:
+        try:
+            load_config(options.run_dir)
+        except RunError as error:
+            problems.append(f"RUN_DIR {error}")
     if options.episodes < 1:
-        problems.append(f"--episodes {options.episodes}: allowed: a whole number, at least 1")
+        problems.append(problem("episodes", options.episodes, "a whole number, at least 1"))
     if options.seed < 0:
-        problems.append(f"--seed {options.seed}: allowed: a whole number, at least 0")
+        problems.append(problem("seed", options.seed, "a whole number, at least 0"))
     if problems:
         refuse(problems)
     return options
-
-
-def env_of(run_dir: Path) -> str:
-    """The task id of a run, from its config.json."""
-    saved = json.loads((run_dir / "config.json").read_text())
-    return saved.get("config", saved)["env"]
 
 
 def table(report: dict[str, Any]) -> str:

@@ -84,8 +84,9 @@ class Adam:
 class ActorCritic:
     """An actor, E critics, the critics' targets, observation statistics, and the loop over K updates.
 
-    A learner derives from it and says how it acts and what one update is: `noise_per_update`, `update_critic`,
-    `update_policy`, `update_targets`. Whatever else it keeps it adds to `parts`, by which state is saved and loaded.
+    A learner derives from it and says how it acts and what one update is: `noise_per_update`, `act`,
+    `act_deterministic`, `update_critic`, `update_policy`, `update_targets`. Networks and optimizers of its own it adds
+    to `networks` and `optimizers`, by which state is saved and loaded.
 
     Args:
         config: of the run.
@@ -137,6 +138,14 @@ class ActorCritic:
             "target_critics": self.target_critics,
         }
         self.optimizers: dict[str, Adam] = {"actor_adam": self.actor_adam, "critic_adam": self.critic_adam}
+
+    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Exploring actions, (N, A) in [-1, 1], of raw observations, (N, O)."""
+        raise NotImplementedError
+
+    def act_deterministic(self, obs: Tensor) -> Tensor:
+        """The policy's best actions, (N, A) in [-1, 1], of raw observations, (N, O)."""
+        raise NotImplementedError
 
     def update_critic(self, batch: Batch, noise: Tensor) -> State:
         """One step of the critics on a normalised batch; noise is (noise_per_update, B, A). Returns metrics."""

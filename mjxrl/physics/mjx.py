@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,11 +66,10 @@ class MjxPhysics:
 
     def set_where(self, state: mjx.Data, mask: jax.Array, qpos: jax.Array, qvel: jax.Array) -> mjx.Data:
         fresh = jax.vmap(self._fresh)(state, qpos, qvel)
-        names = _STATE | set(self._fields)
         chosen = {}
-        for name in names:
+        for name in sorted(_STATE | set(self._fields)):  # sorted: the same program, and so cached, in every process
             new, old = _get(fresh, name), _get(state, name)
-            chosen[_path(state, name)] = jnp.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+            chosen[_path(name)] = jnp.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
         return state.tree_replace(chosen)
 
     def diverged(self, state: mjx.Data) -> jax.Array:
@@ -95,7 +95,8 @@ class MjxPhysics:
     def _fresh(self, data: mjx.Data, qpos: jax.Array, qvel: jax.Array) -> mjx.Data:
         """One world at qpos, qvel with everything else zero and the fields of the view recomputed, and no more."""
         wanted = set(self._fields) - _STATE - _ZERO
-        zero = {_path(data, name): jnp.zeros_like(_get(data, name)) for name in _STATE | (_ZERO & set(self._fields))}
+        zeroed = sorted(_STATE | (_ZERO & set(self._fields)))
+        zero = {_path(name): jnp.zeros_like(_get(data, name)) for name in zeroed}
         data = data.tree_replace(zero).replace(qpos=qpos, qvel=qvel)
         if wanted <= _POSITION:
             fresh = mjx.kinematics(self._model, data) if wanted else data
@@ -108,9 +109,12 @@ class MjxPhysics:
         return fresh.replace(qpos=qpos, qacc_warmstart=data.qacc_warmstart)
 
 
-def _path(data: mjx.Data, name: str) -> str:
-    return name if hasattr(data, name) else f"_impl.{name}"
+_PUBLIC = {field.name for field in dataclasses.fields(mjx.Data)}  # the rest is under `_impl`
+
+
+def _path(name: str) -> str:
+    return name if name in _PUBLIC else f"_impl.{name}"
 
 
 def _get(data: mjx.Data, name: str) -> jax.Array:
-    return getattr(data if hasattr(data, name) else data._impl, name)
+    return getattr(data if name in _PUBLIC else data._impl, name)

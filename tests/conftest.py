@@ -1,0 +1,38 @@
+"""Set-up that must come before jax is imported, and worlds that many tests share: each task compiles once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mjxrl import runtime
+
+runtime.set_up("cpu", "jax")  # compiled programs are kept between test runs
+torch.set_num_threads(2)
+
+from mjxrl.envs import task_class  # noqa: E402
+from mjxrl.vector_env import VectorEnv  # noqa: E402
+
+
+def make_env(env_id: str, num_envs: int, backend: str) -> VectorEnv:
+    return VectorEnv(task_class(env_id)(), num_envs, backend=backend, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def cheetah_native() -> VectorEnv:
+    return make_env("HalfCheetah-v5", 8, "native")
+
+
+@pytest.fixture(scope="session")
+def ant_native() -> VectorEnv:
+    return make_env("Ant-v5", 8, "native")
+
+
+@pytest.fixture(scope="session")
+def cheetah_jax() -> VectorEnv:
+    return make_env("HalfCheetah-v5", 16, "jax")
+
+
+@pytest.fixture(scope="session")
+def ant_jax() -> VectorEnv:
+    return make_env("Ant-v5", 16, "jax")

@@ -1,0 +1,194 @@
+"""TD3's and SAC's targets, losses and gradients against a float64 oracle in NumPy, written from the papers.
+
+The oracle shares no code with the learners; its gradients are central differences of its losses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mjxrl.learners import sac, td3
+from mjxrl.networks import Network
+from mjxrl.replay import Batch
+
+OBS, ACTION, B, MEMBERS = 4, 2, 12, 2
+F64 = torch.float64
+CASES = [(2, False), (1, False), (3, True)]  # critics, LayerNorm
+
+
+def mlp(parameters: dict[str, np.ndarray], member: int, x: np.ndarray) -> np.ndarray:
+    count = len({name.split(".")[0] for name in parameters})
+    for i in range(count):
+        x = x @ parameters[f"{i}.weight"][member] + parameters[f"{i}.bias"][member]
+        if f"{i}.gain" in parameters:
+            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+            x = x * parameters[f"{i}.gain"][member] + parameters[f"{i}.shift"][member]
+        if i < count - 1:
+            x = np.maximum(x, 0)
+    return x
+
+
+def q_function(parameters, member, obs, action):
+    return mlp(parameters, member, np.concatenate([obs, action], -1))[:, 0]
+
+
+def min_q(parameters, obs, action):
+    members = parameters["0.weight"].shape[0]
+    return np.min([q_function(parameters, e, obs, action) for e in range(members)], 0)
+
+
+def mean_over_valid(values, batch):
+    keep = batch["valid"] == 1
+    return values[keep].sum() / max(keep.sum(), 1)
+
+
+def bootstrapped(batch, next_value):
+    target = batch["reward"].copy()
+    for i in range(B):
+        if not batch["terminated"][i]:
+            target[i] += batch["discount"][i] * next_value[i]
+    return target
+
+
+def squashed_gaussian(actor, obs, noise):
+    """Action and log-density, the change of variables written as it stands."""
+    out = mlp(actor, 0, obs)
+    mean, log_std = out[:, :ACTION], np.clip(out[:, ACTION:], -20, 2)
+    u = mean + np.exp(log_std) * noise
+    log_normal = -0.5 * ((u - mean) / np.exp(log_std)) ** 2 - log_std - 0.5 * np.log(2 * np.pi)
+    return np.tanh(u), (log_normal - np.log(1 - np.tanh(u) ** 2)).sum(-1)
+
+
+def numeric_gradient(loss, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    gradients = {}
+    for name, value in parameters.items():
+        gradient = np.zeros_like(value)
+        for index in np.ndindex(value.shape):
+            kept, h = value[index], 1e-6
+            value[index] = kept + h
+            above = loss()
+            value[index] = kept - h
+            below = loss()
+            value[index] = kept
+            gradient[index] = (above - below) / (2 * h)
+        gradients[name] = gradient
+    return gradients
+
+
+def assert_gradient(loss: torch.Tensor, network: Network, wanted: dict[str, np.ndarray]) -> None:
+    got = torch.autograd.grad(loss, network.parameters)
+    names = list(network.state_dict())
+    for name, gradient in zip(names, got, strict=True):
+        np.testing.assert_allclose(gradient.numpy(), wanted[name], atol=1e-7, rtol=1e-6, err_msg=name)
+
+
+def make_network(sizes, seed, **keywords) -> tuple[Network, dict[str, np.ndarray]]:
+    net = Network(sizes, generator=torch.Generator().manual_seed(seed), device="cpu", dtype=F64, **keywords)
+    net.flat.add_(0.2 * torch.randn(net.flat.shape, dtype=F64, generator=torch.Generator().manual_seed(seed + 99)))
+    return net, {name: value.numpy().copy() for name, value in net.state_dict().items()}
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Terminated, truncated and running windows of several lengths, some of them invalid."""
+    rng = np.random.default_rng(7)
+    return Batch(
+        obs=torch.tensor(rng.normal(size=(B, OBS))),
+        action=torch.tensor(rng.uniform(-1, 1, (B, ACTION))),
+        reward=torch.tensor(rng.normal(size=B)),
+        discount=torch.tensor(0.9 ** rng.integers(1, 4, B)),
+        terminated=torch.tensor((np.arange(B) % 4 == 1).astype(float)),
+        next_obs=torch.tensor(rng.normal(size=(B, OBS))),
+        valid=torch.tensor((np.arange(B) % 5 != 2).astype(float)),
+    )
+
+
+@pytest.fixture
+def noise() -> torch.Tensor:
+    return torch.tensor(np.random.default_rng(8).normal(size=(B, ACTION)))
+
+
+def as_numpy(batch: Batch) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in batch._asdict().items()}
+
+
+@pytest.mark.parametrize(("members", "layer_norm"), CASES)
+def test_td3(batch, noise, members, layer_norm):
+    data, eps = as_numpy(batch), noise.numpy()
+    actor, actor_np = make_network((OBS, 6, 5, ACTION), 1)
+    target_actor, target_actor_np = make_network((OBS, 6, 5, ACTION), 2)
+    sizes = (OBS + ACTION, 7, 6, 1)
+    critics, critics_np = make_network(sizes, 3, members=members, layer_norm=layer_norm)
+    targets, targets_np = make_network(sizes, 4, members=members, layer_norm=layer_norm)
+
+    smoothed = np.tanh(mlp(target_actor_np, 0, data["next_obs"])) + np.clip(0.4 * eps, -0.5, 0.5)
+    wanted = bootstrapped(data, min_q(targets_np, data["next_obs"], np.clip(smoothed, -1, 1)))
+    target = td3.td3_target(target_actor.frozen, targets.frozen, batch, noise, target_noise=0.4, noise_clip=0.5)
+    np.testing.assert_allclose(target.numpy(), wanted, rtol=1e-10)
+
+    def critic_loss():
+        errors = [(wanted - q_function(critics_np, e, data["obs"], data["action"])) ** 2 for e in range(members)]
+        return sum(mean_over_valid(error, data) for error in errors)
+
+    loss, _ = td3.td3_critic_loss(critics.layers, batch, target)
+    assert loss.item() == pytest.approx(critic_loss(), rel=1e-10)
+    assert_gradient(loss, critics, numeric_gradient(critic_loss, critics_np))
+
+    def actor_loss():
+        return -mean_over_valid(q_function(critics_np, 0, data["obs"], np.tanh(mlp(actor_np, 0, data["obs"]))), data)
+
+    loss = td3.td3_actor_loss(actor.layers, critics.frozen, batch)
+    assert loss.item() == pytest.approx(actor_loss(), rel=1e-10)
+    assert_gradient(loss, actor, numeric_gradient(actor_loss, actor_np))
+
+
+@pytest.mark.parametrize(("members", "layer_norm"), CASES)
+def test_sac(batch, noise, members, layer_norm):
+    data, eps, alpha = as_numpy(batch), noise.numpy(), 0.3
+    actor, actor_np = make_network((OBS, 6, 5, 2 * ACTION), 1)
+    sizes = (OBS + ACTION, 7, 6, 1)
+    critics, critics_np = make_network(sizes, 3, members=members, layer_norm=layer_norm)
+    targets, targets_np = make_network(sizes, 4, members=members, layer_norm=layer_norm)
+
+    next_action, log_prob = squashed_gaussian(actor_np, data["next_obs"], eps)
+    wanted = bootstrapped(data, min_q(targets_np, data["next_obs"], next_action) - alpha * log_prob)
+    target = sac.sac_target(actor.frozen, targets.frozen, batch, noise, torch.tensor(alpha, dtype=F64))
+    np.testing.assert_allclose(target.numpy(), wanted, rtol=1e-9)
+
+    def critic_loss():
+        errors = [(wanted - q_function(critics_np, e, data["obs"], data["action"])) ** 2 for e in range(members)]
+        return sum(mean_over_valid(0.5 * error, data) for error in errors)
+
+    loss, _ = sac.sac_critic_loss(critics.layers, batch, target)
+    assert loss.item() == pytest.approx(critic_loss(), rel=1e-9)
+    assert_gradient(loss, critics, numeric_gradient(critic_loss, critics_np))
+
+    def actor_loss():
+        action, log_prob = squashed_gaussian(actor_np, data["obs"], eps)
+        return mean_over_valid(alpha * log_prob - min_q(critics_np, data["obs"], action), data)
+
+    loss, log_prob_torch = sac.sac_actor_loss(
+        actor.layers, critics.frozen, batch, noise, torch.tensor(alpha, dtype=F64)
+    )
+    assert loss.item() == pytest.approx(actor_loss(), rel=1e-9)
+    assert_gradient(loss, actor, numeric_gradient(actor_loss, actor_np))
+
+    log_alpha = torch.tensor([np.log(alpha)], requires_grad=True)
+    _, log_prob = squashed_gaussian(actor_np, data["obs"], eps)
+    loss = sac.temperature_loss(log_alpha, log_prob_torch.detach(), batch.valid, -2.5)
+    wanted_loss = mean_over_valid(-alpha * (log_prob - 2.5), data)
+    assert loss.item() == pytest.approx(wanted_loss, rel=1e-9)
+    (gradient,) = torch.autograd.grad(loss, log_alpha)
+    assert gradient.item() == pytest.approx(wanted_loss, rel=1e-9)  # d/d log(alpha) of alpha c is alpha c
+
+
+def test_truncation_bootstraps_and_termination_does_not(batch, noise):
+    """A truncated window reaches the target as terminated = 0 with its true next observation."""
+    actor, _ = make_network((OBS, 6, ACTION), 1)
+    targets, _ = make_network((OBS + ACTION, 7, 1), 4, members=2)
+    target = td3.td3_target(actor.frozen, targets.frozen, batch, noise, target_noise=0.2, noise_clip=0.5)
+    ended = batch.terminated > 0
+    assert torch.equal(target[ended], batch.reward[ended])
+    assert (target[~ended] != batch.reward[~ended]).all()

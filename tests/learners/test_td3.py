@@ -1,0 +1,94 @@
+"""TD3's own switches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from mjxrl.config import Config, LearnerConfig, Td3Config
+from mjxrl.learners.td3 import TD3, policy, td3_actor_loss, td3_target
+from mjxrl.networks import Network, q_values
+from mjxrl.replay import Batch, Replay
+
+OBS, ACTION, B = 3, 2, 64
+SETTINGS = LearnerConfig(batch_size=8, actor_hidden=(8,), critic_hidden=(8,), policy_delay=2, tau=0.1)
+
+
+def learner_of(**keywords) -> TD3:
+    settings = keywords.pop("learner", SETTINGS)
+    return TD3(Config(algo="td3", learner=settings, td3=Td3Config(**keywords)), OBS, ACTION, "cpu", torch.float32)
+
+
+def batch_of() -> Batch:
+    g = torch.Generator().manual_seed(0)
+    obs, next_obs = torch.randn(2, B, OBS, generator=g)
+    action = torch.rand(B, ACTION, generator=g) * 2 - 1
+    return Batch(obs, action, torch.zeros(B), torch.ones(B), torch.zeros(B), next_obs, torch.ones(B))
+
+
+def filled_replay() -> Replay:
+    g = torch.Generator().manual_seed(0)
+    replay = Replay(4, OBS, ACTION, capacity=80, time_limit=None, device="cpu")
+    replay.start(torch.randn(4, OBS, generator=g))
+    no = torch.zeros(4, dtype=torch.bool)
+    for _ in range(20):
+        obs = torch.randn(4, OBS, generator=g)
+        replay.append(torch.rand(4, ACTION, generator=g), torch.randn(4, generator=g), no, no, obs, obs)
+    return replay
+
+
+def test_no_target_noise_gives_the_plain_target():
+    learner, batch = learner_of(), batch_of()
+    layers = learner.target_actor.frozen, learner.target_critics.frozen
+    target = td3_target(*layers, batch, torch.randn(B, ACTION) * 9, target_noise=0.0, noise_clip=0.5)
+    expected = q_values(layers[1], batch.next_obs, policy(layers[0], batch.next_obs)).min(0).values
+    assert torch.equal(target, expected)
+
+
+def test_target_noise_is_clipped_and_the_action_stays_in_bounds():
+    learner, batch = learner_of(), batch_of()
+    layers = learner.target_actor.frozen, learner.target_critics.frozen
+    target = td3_target(*layers, batch, torch.full((B, ACTION), 100.0), target_noise=0.2, noise_clip=0.3)
+    action = (policy(layers[0], batch.next_obs) + 0.3).clamp(max=1)
+    assert torch.equal(target, q_values(layers[1], batch.next_obs, action).min(0).values)
+    assert action.max() == 1 or action.max() < 1
+
+
+def test_single_critic_switches_the_minimum_off():
+    settings = dataclasses.replace(SETTINGS, num_critics=1)
+    assert learner_of(learner=settings).critics.frozen[0].weight.shape[0] == 1
+
+
+def test_exploration_noise_is_gaussian_of_that_width():
+    learner = learner_of(exploration_noise=0.05)
+    obs = torch.zeros(20_000, OBS)
+    noise = learner.act(obs, torch.Generator().manual_seed(0)) - learner.act_deterministic(obs)
+    assert noise.std().item() == pytest.approx(0.05, rel=0.02) and abs(noise.mean().item()) < 1e-3
+    assert torch.equal(learner_of(exploration_noise=0.0).act(obs), learner.act_deterministic(obs))
+
+
+def test_targets_move_with_the_delayed_policy_only():
+    learner, replay, g = learner_of(), filled_replay(), torch.Generator().manual_seed(0)
+    for k in range(1, 7):
+        targets = [learner.target_actor.flat.clone(), learner.target_critics.flat.clone()]
+        learner.update(replay, 1, g)
+        if k % 2:
+            assert torch.equal(targets[0], learner.target_actor.flat)
+            assert torch.equal(targets[1], learner.target_critics.flat)
+        else:
+            torch.testing.assert_close(learner.target_actor.flat, 0.9 * targets[0] + 0.1 * learner.actor.flat)
+            torch.testing.assert_close(learner.target_critics.flat, 0.9 * targets[1] + 0.1 * learner.critics.flat)
+
+
+def test_actor_follows_the_first_critic_only():
+    batch = batch_of()
+    g = torch.Generator().manual_seed(0)
+    actor = Network((OBS, 8, ACTION), generator=g, device="cpu")
+    critics = Network((OBS + ACTION, 8, 1), members=2, generator=g, device="cpu")
+    loss = td3_actor_loss(actor.layers, critics.frozen, batch).item()
+    for tensor in critics.state_dict():
+        layer, kind = tensor.split(".")
+        getattr(critics.frozen[int(layer)], kind)[1].add_(1.0)
+    assert td3_actor_loss(actor.layers, critics.frozen, batch).item() == loss

@@ -1,0 +1,41 @@
+"""config.json holds the whole configuration and gives it back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mjxrl import run_dir
+from mjxrl.envs import task_class
+from mjxrl.presets import default_config, merged
+from mjxrl.run_dir import RunError
+
+
+@pytest.mark.parametrize("env", ["Ant-v5", "HalfCheetah-v5"])
+def test_round_trip(env: str, tmp_path: Path) -> None:
+    task = task_class(env)(ctrl_cost_weight=0.25)
+    changes = {"task": task, "run_dir": tmp_path / "run", "learner": {"actor_hidden": (8, 9)}, "max_minutes": 2.5}
+    config = merged(default_config(env, "td3", num_envs=4, device="cpu"), changes)
+    path = run_dir.create(config, {"device": "cpu"})
+    assert run_dir.load_config(path) == config
+    saved = json.loads((path / "config.json").read_text())
+    assert saved["resolved"] == {"device": "cpu"} and saved["versions"]["torch"]
+
+
+def test_never_into_a_folder_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    config = merged(default_config("Ant-v5", "td3", num_envs=4, device="cpu"), {"run_dir": tmp_path})
+    with pytest.raises(FileExistsError, match="--run-dir"):
+        run_dir.create(config, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_is_not_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    for content in (None, "{", "{}", '{"config": {"env": "Nope-v1", "task": {}}}', '{"config": {"env": "Ant-v5"}}'):
+        if content is not None:
+            (tmp_path / "config.json").write_text(content)
+        with pytest.raises(RunError) as error:
+            run_dir.load_config(tmp_path)
+        assert "\n" not in str(error.value)
