@@ -47,8 +47,8 @@ class View(NamedTuple):
     `carry` holds the task's own per-world arrays.
     """
 
-    arrays: dict[str, Array]
-    carry: dict[str, Array]
+    arrays: Mapping[str, Array]
+    carry: Mapping[str, Array]
 
     def __getattr__(self, name: str) -> Array:
         arrays = tuple.__getitem__(self, 0)
@@ -134,7 +134,7 @@ class Task:
         worlds = noise["qpos"].shape[0]
         return Reset(xp.tile(xp.asarray(self.init_qpos), (worlds, 1)), xp.zeros((worlds, self.model.nv)))
 
-    def next_carry(self, xp: Namespace, before: View, after: View, action: Array) -> dict[str, Array]:
+    def next_carry(self, xp: Namespace, before: View, after: View, action: Array) -> Mapping[str, Array]:
         """The carry after a step; `after` still holds the one before it. By default it stays as it was."""
         return before.carry
 

@@ -116,7 +116,8 @@ class NumpyBridge:
         self.state, result = self._pending.result()
         self._pending = None
         *arrays, terms = result
-        return StepResult(*map(self.to_torch, arrays), {name: self.to_torch(term) for name, term in terms.items()})
+        tensors = [self.to_torch(array) for array in arrays]
+        return StepResult(*tensors, reward_terms={name: self.to_torch(term) for name, term in terms.items()})
 
     def to_torch(self, array: Any) -> Tensor:
         tensor = torch.from_numpy(array)

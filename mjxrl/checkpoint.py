@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of safetensors files and a JSON manifest with their hashes, whole or absent, never unpickled."""
+"""Checkpoints: folders of safetensors and a JSON manifest with their hashes, whole or absent, never unpickled."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class EpisodeStats:
         """Count one vector step."""
         self._returns += result.reward
         self._lengths += 1
-        done = result.terminated | result.truncated
+        done = torch.logical_or(result.terminated, result.truncated)
         counted = done & result.valid & (result.terminated | (self._lengths >= self._time_limit))
         weight = counted.double()
         self._totals += torch.stack([weight.sum(), weight @ self._returns.double(), weight @ self._lengths.double()])

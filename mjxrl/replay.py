@@ -60,6 +60,27 @@ class Indices:
         return Indices(self.flat[k], self.steps[k])
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Where the windows that start at drawn transitions lead. Any leading shape: `windows[k]` are those of update k.
+
+    Apart from observations, which are large, so that one call serves all updates between two vectorized steps.
+    """
+
+    first: Tensor
+    """(..., B) int64, flat row of the first observation."""
+    next: Tensor
+    """(..., B) int64, flat row of the next observation, in the ring or in the side region."""
+    reward: Tensor
+    discount: Tensor
+    terminated: Tensor
+    valid: Tensor
+    """The rest as in `Batch`, (..., B)."""
+
+    def __getitem__(self, k: int) -> Windows:
+        return Windows(self.first[k], self.next[k], self.reward[k], self.discount[k], self.terminated[k], self.valid[k])
+
+
 class _Layout(NamedTuple):
     rows: int
     side_rows: int
@@ -221,54 +242,65 @@ class Replay:
         return Indices(flat, self._filled - nth // self._num_envs)
 
     @torch.no_grad()
-    def gather(self, indices: Indices, n_step: int, gamma: float) -> Batch:
-        """Read the drawn transitions, (B,), as windows of at most `n_step` steps.
+    def windows(self, indices: Indices, n_step: int, gamma: float) -> Windows:
+        """Resolve drawn transitions, of any leading shape, into windows of at most `n_step` steps: the small numbers.
 
         A window ends with its episode, before an invalid transition and at the newest stored transition, whichever
-        comes first, and is discounted by its own length. It uses nothing that changes on the host, so that it can be
-        captured in a CUDA graph (after one call that makes the table of powers).
+        comes first, and is discounted by its own length.
         """
         first = indices.flat
         num_transitions = self._rows * self._num_envs
         flags = self._flags.view(-1)
+        reward = self._reward.view(-1)
+        powers = self._powers(n_step, gamma)
+        first_flags = flags[first]
         if n_step == 1:
-            last, last_flags = first, flags[first]
-            valid = last_flags & VALID
-            reward = self._reward.view(-1)[first]
-            discount = self._powers(1, gamma)[1].expand(first.shape)
+            last, last_flags = first, first_flags
+            summed, discount = reward[first], powers[1].expand(first.shape)
         else:
-            offsets = torch.arange(n_step, device=self._device).unsqueeze(-1)
-            window = (first + offsets * self._num_envs) % num_transitions  # (n, B)
+            steps = torch.arange(n_step, device=self._device).view(-1, *[1] * first.dim())
+            window = (first + steps * self._num_envs) % num_transitions  # (n, ..., B)
             window_flags = flags[window]
             # A step goes on to the next one if it is valid, did not end its episode, and the next is stored and valid.
-            goes_on = (window_flags[:-1] == VALID) & (window_flags[1:] >= VALID) & (offsets[1:] < indices.steps)
+            goes_on = (window_flags[:-1] == VALID) & (window_flags[1:] >= VALID) & (steps[1:] < indices.steps)
             inside = torch.cat([torch.ones_like(goes_on[:1]), goes_on]).to(torch.uint8).cumprod(0)
             length = inside.sum(0)
-            powers = self._powers(n_step, gamma)
-            rewards = torch.where(inside > 0, self._reward.view(-1)[window], 0)
-            reward = (powers[:-1].unsqueeze(-1).to(rewards.dtype) * rewards).sum(0)
+            weights = powers[:-1].to(reward.dtype).view(steps.shape)
+            summed = (weights * torch.where(inside > 0, reward[window], 0)).sum(0)
             discount = powers[length]
             last = (first + (length - 1) * self._num_envs) % num_transitions
             last_flags = flags[last]
-            valid = window_flags[0] & VALID
-        world = last % self._num_envs
-        side = (self._rows + self._side.view(-1)[last].long()) * self._num_envs + world
-        is_truncated = (last_flags & (TRUNCATED | TERMINATED)) == TRUNCATED
-        following = torch.where(is_truncated, side, (last + self._num_envs) % num_transitions)
-        obs = self._obs.view(-1, self._obs.shape[-1])
-        dtype = self._obs.dtype
-        return Batch(
-            obs=obs.index_select(0, first),
-            action=self._action.view(-1, self._action.shape[-1]).index_select(0, first),
-            reward=reward,
+        side = (self._rows + self._side.view(-1)[last].long()) * self._num_envs + last % self._num_envs
+        was_truncated = (last_flags & (TRUNCATED | TERMINATED)) == TRUNCATED
+        return Windows(
+            first=first,
+            next=torch.where(was_truncated, side, (last + self._num_envs) % num_transitions),
+            reward=summed,
             discount=discount,
-            terminated=(last_flags & TERMINATED).to(dtype),
-            next_obs=obs.index_select(0, following),
-            valid=(valid != 0).to(dtype),
+            terminated=(last_flags & TERMINATED != 0).to(reward.dtype),
+            valid=(first_flags & VALID != 0).to(reward.dtype),
         )
 
+    @torch.no_grad()
+    def read(self, windows: Windows) -> Batch:
+        """Read the windows' observations and actions, for one update: (B,) windows make a batch of B."""
+        obs = self._obs.view(-1, self._obs.shape[-1])
+        return Batch(
+            obs=obs.index_select(0, windows.first),
+            action=self._action.view(-1, self._action.shape[-1]).index_select(0, windows.first),
+            reward=windows.reward,
+            discount=windows.discount,
+            terminated=windows.terminated,
+            next_obs=obs.index_select(0, windows.next),
+            valid=windows.valid,
+        )
+
+    def gather(self, indices: Indices, n_step: int, gamma: float) -> Batch:
+        """The batch of drawn transitions, (B,): `read` of their `windows`."""
+        return self.read(self.windows(indices, n_step, gamma))
+
     def _powers(self, n_step: int, gamma: float) -> Tensor:
-        """gamma^0 .. gamma^n on the device, made once: a graph cannot capture a copy from the host."""
+        """gamma^0 .. gamma^n on the device, made once, since a copy from the host would wait for the device."""
         if (n_step, gamma) not in self._gamma_powers:
             dtype = torch.promote_types(self._reward.dtype, torch.float32)
             powers = torch.tensor([gamma**i for i in range(n_step + 1)], dtype=dtype, device=self._device)

@@ -6,6 +6,7 @@ stands.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mjxrl.envs.task import Array, Task, View
@@ -43,9 +44,7 @@ class StepResult(NamedTuple):
     reward_terms: dict[str, Array]
 
 
-def vector_reset(
-    task: Task, physics: Physics, stagger: bool, state: State, random: Any
-) -> tuple[EnvState, Array]:
+def vector_reset(task: Task, physics: Physics, stagger: bool, state: State, random: Any) -> tuple[EnvState, Array]:
     """A fresh draw in every world and its first observation.
 
     With `stagger` the worlds start at random points of the time limit, so that they are not truncated together.
@@ -61,7 +60,7 @@ def vector_reset(
 
 
 def vector_set_state(
-    task: Task, physics: Physics, state: State, random: Any, qpos: Array, qvel: Array, carry: dict[str, Array]
+    task: Task, physics: Physics, state: State, random: Any, qpos: Array, qvel: Array, carry: Mapping[str, Array]
 ) -> tuple[EnvState, Array]:
     """Put every world at the given state: warm start, time and elapsed steps zero."""
     xp = physics.xp

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mjxrl.envs import task_class
+from mjxrl.envs.ant import Ant
 from mjxrl.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, gymnasium_keywords, random_policy
 from mjxrl.vector_env import VectorEnv
 
@@ -62,7 +63,7 @@ def test_statistics() -> None:
 
 
 def test_keywords_that_differ_reach_gymnasium() -> None:
-    task = task_class("Ant-v5")(include_cfrc_ext_in_observation=False, ctrl_cost_weight=0.1)
+    task = Ant(include_cfrc_ext_in_observation=False, ctrl_cost_weight=0.1)
     assert gymnasium_keywords(task) == {"include_cfrc_ext_in_observation": False, "ctrl_cost_weight": 0.1}
     result = evaluate_gymnasium(lambda obs: torch.zeros(1, 8) * obs[0, 26], task, 1, 0, CPU)
     assert len(result.returns) == 1
@@ -72,7 +73,9 @@ def test_keywords_that_differ_reach_gymnasium() -> None:
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the installed command, started from an empty folder."""
     folder = tmp_path_factory.mktemp("start")
-    done = command("train", folder, "--env", "HalfCheetah-v5", "--algo", "td3", "--num-envs", "4", "--total-steps", "80")
+    done = command(
+        "train", folder, "--env", "HalfCheetah-v5", "--algo", "td3", "--num-envs", "4", "--total-steps", "80"
+    )
     assert done.returncode == 0, done.stderr
     assert "mean return in Gymnasium over 10 episodes, trained policy:" in done.stdout
     assert "random policy" in done.stdout and "tensorboard" in done.stdout

@@ -45,7 +45,9 @@ def test_curves_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "both.svg"
-    monkeypatch.setattr(sys, "argv", ["mjxrl-plot", str(run(tmp_path / "a")), str(run(tmp_path / "b")), "--out", str(out)])
+    monkeypatch.setattr(
+        sys, "argv", ["mjxrl-plot", str(run(tmp_path / "a")), str(run(tmp_path / "b")), "--out", str(out)]
+    )
     assert plot.main() == 0 and out.is_file()
     monkeypatch.setattr(sys, "argv", ["mjxrl-plot", str(tmp_path / "nowhere"), "--out", "x.exe"])
     with pytest.raises(SystemExit) as stop:

@@ -148,6 +148,20 @@ def test_draws_are_uniform_and_come_in_one_call():
     assert torch.equal(indices.flat, again.flat) and torch.equal(indices.steps, again.steps)
 
 
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_windows_of_many_updates_at_once_equal_one_by_one(n_step):
+    history = History(3, 25, 6, seed=1)
+    replay = Replay(3, 3, ACTION_SIZE, capacity=30, time_limit=6, device="cpu")
+    replay.start(history.obs(0))
+    for t in range(25):
+        history.append_to(replay, t)
+    indices = replay.draw(4, 20, torch.Generator().manual_seed(3))
+    windows = replay.windows(indices, n_step, GAMMA)
+    for k in range(4):
+        together, alone = replay.read(windows[k]), replay.gather(indices[k], n_step, GAMMA)
+        assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
 def test_draw_before_the_first_append_is_refused():
     replay = Replay(2, 3, 1, capacity=8, time_limit=4, device="cpu")
     with pytest.raises(ValueError, match="empty"):

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from mjxrl import run_dir
-from mjxrl.envs import task_class
+from mjxrl.envs.ant import Ant
+from mjxrl.envs.half_cheetah import HalfCheetah
+from mjxrl.envs.task import Task
 from mjxrl.presets import default_config, merged
 from mjxrl.run_dir import RunError
 
 
-@pytest.mark.parametrize("env", ["Ant-v5", "HalfCheetah-v5"])
-def test_round_trip(env: str, tmp_path: Path) -> None:
-    task = task_class(env)(ctrl_cost_weight=0.25)
+@pytest.mark.parametrize("task", [Ant(ctrl_cost_weight=0.25), HalfCheetah(ctrl_cost_weight=0.25)])
+def test_round_trip(task: Task, tmp_path: Path) -> None:
     changes = {"task": task, "run_dir": tmp_path / "run", "learner": {"actor_hidden": (8, 9)}, "max_minutes": 2.5}
-    config = merged(default_config(env, "td3", num_envs=4, device="cpu"), changes)
+    config = merged(default_config(str(task.gymnasium_id), "td3", num_envs=4, device="cpu"), changes)
     path = run_dir.create(config, {"device": "cpu"})
     assert run_dir.load_config(path) == config
     saved = json.loads((path / "config.json").read_text())

@@ -143,7 +143,9 @@ def test_replay_holds_true_final_observations_and_flags(tmp_path: Path) -> None:
     with MetricsLogger(tmp_path, total_steps=config.total_steps) as logger:
         trainer.run(logger)
     batch = trainer.replay.gather(trainer.replay.draw(1, 4000, None)[0], 1, 0.99)
-    by_action = {tuple(a.tolist()): (step, world) for step, (act, _) in enumerate(history) for world, a in enumerate(act)}
+    by_action = {
+        tuple(a.tolist()): (step, world) for step, (act, _) in enumerate(history) for world, a in enumerate(act)
+    }
     truncations = 0
     for i in range(0, 4000, 7):
         step, world = by_action[tuple(batch.action[i].tolist())]

@@ -186,11 +186,12 @@ class ActorCritic:
         """
         settings = self.config.learner
         indices = replay.draw(updates, settings.batch_size, generator)
+        windows = replay.windows(indices, settings.n_step, settings.gamma)
         shape = (updates, self.noise_per_update, settings.batch_size, self.action_size)
         noise = torch.randn(shape, generator=generator, device=self.device, dtype=self.dtype)
         history: dict[str, list[Tensor]] = {}
         for k in range(updates):
-            batch = self.prepare(replay.gather(indices[k], settings.n_step, settings.gamma))
+            batch = self.prepare(replay.read(windows[k]))
             metrics = self.update_critic(batch, noise[k])
             self.updates += 1
             policy_is_due = self.updates % settings.policy_delay == 0

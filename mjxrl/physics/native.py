@@ -27,6 +27,7 @@ _STATE = {
     "ctrl": mujoco.mjtState.mjSTATE_CTRL,
     "qacc_warmstart": mujoco.mjtState.mjSTATE_WARMSTART,
 }
+_NO_STAGE, _ALL_STAGES = int(mujoco.mjtStage.mjSTAGE_NONE), int(mujoco.mjtStage.mjSTAGE_ACC)
 # C resets a world by itself after one of these and counts it
 _DIVERGED = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
@@ -77,11 +78,10 @@ class NativePhysics:
     def step(self, state: NativePhysics, ctrl: np.ndarray) -> NativePhysics:
         self._ctrl[...] = ctrl
         self._warnings[...] = 0
-        self._check(self._lib.mjb_step(self._batch, None, self.num_envs, self._frame_skip, int(mujoco.mjtStage.mjSTAGE_NONE)))
+        self._run(self._lib.mjb_step, None, self._frame_skip, _NO_STAGE)
         if self._rne_post:
-            self._check(self._lib.mjb_apply(self._batch, None, self.num_envs, self._lib.mj_rnePostConstraint, None, 0))
-            # mjb_apply does not copy bound fields out; computing no stage does
-            self._check(self._lib.mjb_forward(self._batch, None, self.num_envs, int(mujoco.mjtStage.mjSTAGE_NONE)))
+            self._run(self._lib.mjb_apply, None, self._lib.mj_rnePostConstraint, None, 0)
+            self._run(self._lib.mjb_forward, None, _NO_STAGE)  # copies bound fields out, which mjb_apply does not
         return self
 
     def view(self, state: NativePhysics) -> dict[str, np.ndarray]:
@@ -89,14 +89,13 @@ class NativePhysics:
 
     def set_where(self, state: NativePhysics, mask: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> NativePhysics:
         ids = np.flatnonzero(mask).astype(np.int32)
-        pointer = ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int))
-        self._check(self._lib.mjb_reset(self._batch, pointer, len(ids), None, int(mujoco.mjtStage.mjSTAGE_NONE)))
+        self._run(self._lib.mjb_reset, ids, None, _NO_STAGE)
         self._qpos[ids], self._qvel[ids] = qpos[ids], qvel[ids]
-        self._check(self._lib.mjb_forward(self._batch, pointer, len(ids), int(mujoco.mjtStage.mjSTAGE_ACC)))
+        self._run(self._lib.mjb_forward, ids, _ALL_STAGES)
         return self
 
     def diverged(self, state: NativePhysics) -> np.ndarray:
-        return self._warnings[:, _DIVERGED, 1].any(axis=1)
+        return np.any(self._warnings[:, _DIVERGED, 1] > 0, axis=1)
 
     def draw(
         self, random: np.random.Generator, spec: Mapping[str, tuple[Distribution, int]]
@@ -110,8 +109,15 @@ class NativePhysics:
     def when(self, condition: np.bool_, then: Callable[[Any], Any], operand: Any) -> Any:
         return then(operand) if condition else operand
 
-    def _check(self, failed: int) -> None:
-        if failed:
+    def _run(self, function: Callable[..., int], ids: np.ndarray | None, *arguments: Any) -> None:
+        """Call one of the batch's functions on the worlds `ids`, int32, or on all.
+
+        Raises:
+            RuntimeError: MuJoCo raised an error in some world.
+        """
+        pointer = None if ids is None else ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int))
+        count = self.num_envs if ids is None else len(ids)
+        if function(self._batch, pointer, count, *arguments):
             status = self._lib.mjb_status(self._batch)
             world = next(i for i in range(self.num_envs) if status[i])
             raise RuntimeError(f"MuJoCo failed in world {world}: {self._lib.mjb_error(self._batch, world).decode()}")
@@ -136,7 +142,7 @@ class _BatchConfig(ctypes.Structure):
 
 def _as_array(address: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     size = int(np.prod(shape)) * dtype.itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
+    return np.ctypeslib.as_array((ctypes.c_byte * size).from_address(address)).view(dtype).reshape(shape)
 
 
 @cache
