@@ -73,11 +73,14 @@ class Task:
         fields: the MjData fields that the view holds.
         max_episode_steps: time limit, in environment steps.
         gymnasium_id: the Gymnasium environment that this task equals, or None for a task of your own.
+        max_contacts: contacts of each dimension (condim) that a world has at most, for which MJX then makes room; None:
+            every pair of geoms that could touch. It decides MJX's cost; a step that fills it is counted.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("qpos", "qvel")
     max_episode_steps: ClassVar[int] = 1000
     gymnasium_id: ClassVar[str | None] = None
+    max_contacts: ClassVar[int | None] = None
 
     xml_file: str = ""
     frame_skip: int = 1
@@ -158,12 +161,17 @@ class Task:
         Raises:
             FileNotFoundError: there is no such file.
         """
+        return mujoco.MjModel.from_xml_path(str(self.xml_path))
+
+    @property
+    def xml_path(self) -> Path:
+        """The MJCF file that `xml_file` names; raises FileNotFoundError if there is none."""
         path = Path(self.xml_file).expanduser()
         if not self.xml_file.startswith(("~", ".", "/")):
             path = gymnasium_assets() / self.xml_file
         if not path.is_file():
             raise FileNotFoundError(f"xml_file {self.xml_file!r}: no such MJCF file ({path})")
-        return mujoco.MjModel.from_xml_path(str(path))
+        return path
 
     @cached_property
     def dt(self) -> float:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ALGORITHMS = ("td3", "sac")
-BACKENDS = ("auto", "jax", "native")
+BACKENDS = ("auto", "jax", "warp", "native")
+PHYSICS_PRESETS = ("exact", "fast")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -20,10 +21,16 @@ DEVICES = ("auto", "cpu", "cuda")
 class PhysicsConfig:
     threads: int = 0
     """CPU threads that step the worlds (native backend); 0: split the cores between physics and learner by rule."""
-    iterations: int = 8
-    """Newton iterations at most per solve (jax backend); 8 is exact on Gymnasium's tasks, fewer is not."""
-    ls_iterations: int = 8
-    """Line-search iterations per Newton iteration (jax backend); a fixed cost, paid in full every time."""
+    preset: str = "exact"
+    """exact | fast (jax, warp). fast gives up parity with Gymnasium: Euler for Runge-Kutta, 4 Newton iterations."""
+    iterations: int | None = None
+    """Newton iterations at most per solve (jax, warp); default: the preset's, 8 if exact, fewer is not."""
+    ls_iterations: int | None = None
+    """Line-search iterations per Newton iteration (jax, warp); default: the preset's. On jax a cost paid in full."""
+    max_contacts: int | None = None
+    """Contacts of each dimension that a world has room for (jax, warp); default: the task's. More cost time."""
+    stock_frames: bool = False
+    """Leave the friction frame of a capsule on a plane as MJX has it (jax, warp), unlike MuJoCo's C; for comparison."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class LearnerConfig:
     """Adam step size of the actor."""
     critic_lr: float = 3e-4
     """Adam step size of the critics."""
+    threads: int = 0
+    """CPU threads of the learner; 0: by rule. 1 is slower on an idle machine and steadier on a busy one."""
     normalize_obs: bool = False
     """Normalise observations by running mean and standard deviation, updated once per fresh frame."""
 
@@ -119,7 +128,7 @@ class Config:
     num_envs: int = 64
     """Worlds stepped together; 4096 by default on a GPU, 64 on the native backend."""
     backend: str = "auto"
-    """Physics: auto | jax (MJX, float32) | native (MuJoCo in C on the CPU, float64)."""
+    """Physics: auto | jax (MJX, float32) | warp (MJX on Warp kernels, float32) | native (MuJoCo in C on the CPU)."""
     device: str = "auto"
     """Where replay and learner live: auto | cpu | cuda. cuda never falls back to the CPU."""
     total_steps: int = 1_000_000

@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Indices:
-    """Transitions drawn from the ring. Any leading shape: `indices[k]` are those of update k."""
+    """Transitions drawn from the ring, of any leading shape: `indices[k]` are those of update k."""
 
     flat: Tensor
     """(..., B) int64, row * num_envs + world."""
@@ -60,12 +60,9 @@ class Indices:
         return Indices(self.flat[k], self.steps[k])
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Where the windows that start at drawn transitions lead. Any leading shape: `windows[k]` are those of update k.
-
-    Apart from observations, which are large, so that one call serves all updates between two vectorized steps.
-    """
+class Windows(NamedTuple):
+    """Where the windows that start at drawn transitions lead, without the observations. Any leading shape, so that one
+    call serves all updates between two vectorized steps; the fields not described are those of `Batch`."""
 
     first: Tensor
     """(..., B) int64, flat row of the first observation."""
@@ -75,10 +72,9 @@ class Windows:
     discount: Tensor
     terminated: Tensor
     valid: Tensor
-    """The rest as in `Batch`, (..., B)."""
 
-    def __getitem__(self, k: int) -> Windows:
-        return Windows(self.first[k], self.next[k], self.reward[k], self.discount[k], self.terminated[k], self.valid[k])
+    def of_update(self, k: int) -> Windows:
+        return Windows(*(tensor[k] for tensor in self))
 
 
 class _Layout(NamedTuple):
@@ -90,11 +86,9 @@ class _Layout(NamedTuple):
 def _layout(
     num_envs: int, obs_size: int, action_size: int, capacity: int, time_limit: int | None, dtype: torch.dtype
 ) -> _Layout:
-    if min(num_envs, obs_size, action_size, capacity) < 1 or (time_limit is not None and time_limit < 1):
-        raise ValueError(
-            "replay sizes must be positive: "
-            f"{num_envs=}, {obs_size=}, {action_size=}, {capacity=} transitions, {time_limit=} steps"
-        )
+    if min(num_envs, obs_size, action_size, capacity, time_limit or 1) < 1 or time_limit == 0:
+        sizes = f"{num_envs=}, {obs_size=}, {action_size=}, {capacity=} transitions, {time_limit=} steps"
+        raise ValueError(f"replay sizes must be positive: {sizes}")
     rows = math.ceil(capacity / num_envs) + 1
     side_rows = math.ceil(rows / time_limit) + 1 if time_limit is not None else 1
     slot = torch.uint8 if side_rows <= 256 else torch.int32
@@ -153,9 +147,7 @@ class Replay:
         self._rows, self._side_rows, tensors = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype)
         self._num_envs = num_envs
         self._device = torch.device(device)
-        self._storage = {
-            name: torch.zeros(shape, dtype=kind, device=self._device) for name, (shape, kind) in tensors.items()
-        }
+        self._storage = {name: torch.zeros(s, dtype=kind, device=self._device) for name, (s, kind) in tensors.items()}
         self._obs, self._action, self._reward, self._flags, self._side, self._slot = self._storage.values()
         self._worlds = torch.arange(num_envs, device=self._device)
         # Head and fill are the same in every world, so the host knows them without asking the device.
@@ -301,11 +293,12 @@ class Replay:
 
     def _powers(self, n_step: int, gamma: float) -> Tensor:
         """gamma^0 .. gamma^n on the device, made once, since a copy from the host would wait for the device."""
-        if (n_step, gamma) not in self._gamma_powers:
+        key = n_step, gamma
+        if key not in self._gamma_powers:
             dtype = torch.promote_types(self._reward.dtype, torch.float32)
-            powers = torch.tensor([gamma**i for i in range(n_step + 1)], dtype=dtype, device=self._device)
-            self._gamma_powers[n_step, gamma] = powers
-        return self._gamma_powers[n_step, gamma]
+            powers = [gamma**i for i in range(n_step + 1)]
+            self._gamma_powers[key] = torch.tensor(powers, dtype=dtype, device=self._device)
+        return self._gamma_powers[key]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything stored, as references to the live tensors (it may be most of the memory), and the cursor."""
@@ -318,8 +311,8 @@ class Replay:
             ValueError: the state is of a replay of other sizes.
         """
         for name, tensor in self._storage.items():
-            if name not in state or state[name].shape != tensor.shape:
-                found = tuple(state[name].shape) if name in state else "nothing"
+            found = tuple(state[name].shape) if name in state else "missing"
+            if found != tuple(tensor.shape):
                 raise ValueError(f"replay state does not fit: {name!r} is {found}, expected {tuple(tensor.shape)}")
         for name, tensor in self._storage.items():
             tensor.copy_(state[name])

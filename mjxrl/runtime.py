@@ -21,7 +21,7 @@ _PACKAGES = ("mjxrl", "torch", "jax", "jaxlib", "mujoco", "mujoco-mjx", "warp-la
 
 # what `--backend auto` means on each device, and why
 _BACKEND_FOR = {
-    "cuda": ("jax", "MJX steps thousands of worlds at once on the GPU"),
+    "cuda": ("jax", "MJX steps thousands of worlds at once on the GPU"),  # until warp has been timed beside it
     "cpu": ("native", "on a CPU, MuJoCo in C is about 40 times as fast as MJX"),
 }
 
@@ -44,7 +44,7 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
 
     Args:
         device: "cpu" or "cuda", as `resolve_device` gives it.
-        backend: "jax" or "native", as `resolve_backend` gives it.
+        backend: "jax", "warp" or "native", as `resolve_backend` gives it.
         jax_memory_fraction: the share of the GPU's memory that jax may take, at once, leaving the rest to torch;
             None: jax takes memory as it needs it and may leave it fragmented.
 
@@ -53,7 +53,7 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
     """
     fixed = {
         "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # TF32 is too coarse for contact dynamics
-        "JAX_PLATFORMS": "cuda,cpu" if device == "cuda" and backend == "jax" else "cpu",
+        "JAX_PLATFORMS": "cuda,cpu" if device == "cuda" and backend != "native" else "cpu",
     }
     preferred = {
         "JAX_COMPILATION_CACHE_DIR": str(cache_dir() / "jax"),
@@ -106,12 +106,14 @@ def resolve_backend(backend: str, device: str) -> tuple[str, str]:
     """The physics backend for a resolved device, and the reason in words.
 
     Raises:
-        UnavailableError: jax is to run on the GPU but was installed without its CUDA plugin.
+        UnavailableError: jax is to run on the GPU but was installed without its CUDA plugin, or warp is missing.
     """
     if backend not in BACKENDS:
         raise UnavailableError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
     choice, reason = _BACKEND_FOR[device] if backend == "auto" else (backend, "as asked")
-    if choice == "jax" and device == "cuda" and not _installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
+    if choice == "warp" and not _installed("warp-lang"):
+        raise UnavailableError("--backend warp: allowed: jax, native without Warp: pip install 'mjxrl[warp]'")
+    if choice != "native" and device == "cuda" and not _installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
         raise UnavailableError(
             f"--backend {backend}: allowed: native with --device cuda here, because jax has no CUDA plugin: "
             "pip install 'mjxrl[cuda]'"
@@ -156,21 +158,19 @@ def available_cores() -> int:
         return cores
 
 
-def split_threads(cores: int, backend: str, device: str, physics_threads: int = 0) -> Threads:
-    """How many CPU threads step the worlds and how many learn, by rule; `physics_threads` > 0 overrides its half.
+def split_threads(cores: int, backend: str, device: str) -> Threads:
+    """How many CPU threads step the worlds and how many learn, by rule.
 
     The two overlap. On a CPU the updates take nearly all the time, so they keep the larger share, and all cores of a
     small machine; a learner on the GPU only needs a thread that launches its kernels. Beyond 16 threads the matmuls
     of small networks get no faster.
     """
     if device == "cuda":
-        threads = Threads(physics=max(1, cores - 1), learner=1)
-    elif backend == "jax":  # XLA's own pool takes every core anyway
-        threads = Threads(physics=cores, learner=max(1, cores // 2))
-    else:
-        physics = max(1, cores // 4)
-        threads = Threads(physics, learner=min(16, cores if cores < 4 else cores - physics))
-    return threads._replace(physics=physics_threads) if physics_threads else threads
+        return Threads(physics=max(1, cores - 1), learner=1)
+    if backend == "jax":  # XLA's own pool takes every core anyway
+        return Threads(physics=cores, learner=max(1, cores // 2))
+    physics = max(1, cores // 4)
+    return Threads(physics, learner=min(16, cores if cores < 4 else cores - physics))
 
 
 def set_torch_threads(learner: int) -> None:

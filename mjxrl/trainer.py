@@ -110,20 +110,19 @@ class Interval:
     """What accumulates between two lines of metrics: means of the learner's numbers, and rates."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._calls = 0
+        self._values: dict[str, list[Tensor]] = {}
         self._started = self._since = time.monotonic()
         self._steps = self._updates = 0
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Add the learner's numbers of one vector step; they stay on the device."""
-        self._sums = {name: self._sums[name] + value if self._calls else value for name, value in metrics.items()}
-        self._calls += 1
+        for name, value in metrics.items():  # a name is missing where no policy update fell due
+            self._values.setdefault(name, []).append(value)
 
     def pop(self, steps: int, updates: int) -> dict[str, float]:
         """Means and rates since the last call, which waits for the device."""
-        means = (torch.stack(list(self._sums.values())) / self._calls).tolist() if self._calls else []
-        metrics = dict(zip(self._sums, means, strict=True))
+        means = [torch.stack(values).mean() for values in self._values.values()]
+        metrics = dict(zip(self._values, torch.stack(means).tolist() if means else [], strict=True))
         now = time.monotonic()
         seconds = now - self._since
         metrics |= {
@@ -132,7 +131,7 @@ class Interval:
             "time/env_steps_per_s": (steps - self._steps) / seconds,
             "time/updates_per_s": (updates - self._updates) / seconds,
         }
-        self._sums, self._calls = {}, 0
+        self._values = {}
         self._since, self._steps, self._updates = now, steps, updates
         return metrics
 
@@ -156,7 +155,8 @@ def train(config: Config) -> Path:
     kind = runtime.resolve_device(config.device)
     backend, reason = runtime.resolve_backend(config.backend, kind)
     runtime.set_up(kind, backend)
-    threads = runtime.split_threads(runtime.available_cores(), backend, kind, config.physics.threads)
+    threads = runtime.split_threads(runtime.available_cores(), backend, kind)
+    threads = runtime.Threads(config.physics.threads or threads.physics, config.learner.threads or threads.learner)
     runtime.set_torch_threads(threads.learner)
     device, name = torch.device(kind), runtime.device_name(kind)
     weights = initial_weights(config)

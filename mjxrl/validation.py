@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mjxrl.config import ALGORITHMS, BACKENDS, DEVICES, Config
+from mjxrl.config import ALGORITHMS, BACKENDS, DEVICES, PHYSICS_PRESETS, Config
 
 
 class Rule(NamedTuple):
@@ -64,8 +64,11 @@ RULES: dict[str, Rule] = {
     "max_minutes": _or_none(_real(0, open_low=True)),
     "seed": _whole(0, 2**31 - 1),
     "physics.threads": _COUNT_OR_OFF,
-    "physics.iterations": _COUNT,
-    "physics.ls_iterations": _COUNT,
+    "learner.threads": _COUNT_OR_OFF,
+    "physics.preset": _one_of(PHYSICS_PRESETS),
+    "physics.iterations": _or_none(_COUNT),
+    "physics.ls_iterations": _or_none(_COUNT),
+    "physics.max_contacts": _or_none(_COUNT),
     "replay.capacity": _COUNT,
     "learner.batch_size": _COUNT,
     "learner.updates_per_step": _COUNT,
@@ -118,6 +121,8 @@ def validate(config: Config) -> list[str]:
     problems = [problem(path, value_of(config, path), rule.allowed) for path, rule in wrong.items()]
     if not wrong.keys() & {"replay.capacity", "learner.batch_size", "learner.n_step", "num_envs"}:
         problems += _fits_the_replay(config)
+    if config.backend == "native" and config.physics.preset == "fast":
+        problems.append(problem("physics.preset", "fast", "exact with --backend native, whose solver is the XML's"))
     return problems
 
 
@@ -145,6 +150,12 @@ def validate_paths(config: Config) -> list[str]:
     source = config.init_from
     if source is not None and not (source / "config.json").is_file():
         problems.append(problem("init_from", source, "the folder of an earlier run, with its config.json"))
+    if getattr(config.task, "xml_file", ""):
+        try:
+            _ = config.task.xml_path
+        except FileNotFoundError as error:
+            allowed = f"a path, or the name of one of Gymnasium's MJCF files ({error})"
+            problems.append(problem("task.xml_file", config.task.xml_file, allowed))
     return problems
 
 

@@ -14,7 +14,7 @@ from mjxrl.bridge import Bridge, JaxBridge, NumpyBridge
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
 from mjxrl.envs.task import Task, View
-from mjxrl.physics import Physics
+from mjxrl.physics import Physics, make_physics
 from mjxrl.vector_step import EnvState, StepResult, vector_reset, vector_set_state, vector_step
 
 
@@ -109,6 +109,13 @@ class VectorEnv:
         """Wait for the step that `dispatch` started."""
         return self._bridge.collect()
 
+    def overflows(self) -> int:
+        """World steps so far in which the room for contacts was full (`--physics.max-contacts`); waits for the device.
+
+        0 says that no contact was lost.
+        """
+        return int(self._physics.overflows(self.state.physics).sum())
+
     def _simulator(self, seed: int | None) -> tuple[Any, Any]:
         """The simulator's state and the random state that the next draw starts from."""
         if not hasattr(self._bridge, "state"):
@@ -129,7 +136,8 @@ def make_vec(
     """Worlds of the Gymnasium environment `env_id`, or of `my_module:MyTask`.
 
     Args:
-        backend: "auto", "jax" (MJX, float32) or "native" (MuJoCo in C on the CPU, float64).
+        backend: "auto", "jax" (MJX, float32), "warp" (MJX on Warp kernels) or "native" (MuJoCo in C on the CPU,
+            float64).
         device: "auto", "cpu" or "cuda": where the tensors live, and where MJX simulates.
         seed: of every random draw.
         task_keywords: the task's own keywords, named as in Gymnasium's constructor.
@@ -160,20 +168,5 @@ def observation_size(task: Task) -> int:
 def _backend(
     task: Task, num_envs: int, backend: str, device: torch.device, config: PhysicsConfig
 ) -> tuple[Physics, Bridge]:
-    if task.analytic:
-        if backend not in ("jax", "native"):
-            raise ValueError(f"backend {backend}: {type(task).__name__} has its own dynamics, for jax and native only")
-        from mjxrl.physics.analytic import JaxAnalyticPhysics, NumpyAnalyticPhysics
-
-        if backend == "jax":
-            return JaxAnalyticPhysics(task, num_envs), JaxBridge(device)
-        return NumpyAnalyticPhysics(task, num_envs), NumpyBridge(device)
-    if backend == "native":
-        from mjxrl.physics.native import NativePhysics
-
-        return NativePhysics(task, num_envs, config.threads), NumpyBridge(device)
-    if backend == "jax":
-        from mjxrl.physics.mjx import MjxPhysics
-
-        return MjxPhysics(task, num_envs, config.iterations, config.ls_iterations), JaxBridge(device)
-    raise ValueError(f"backend {backend!r}: allowed are jax and native")
+    physics = make_physics(task, num_envs, backend, config)
+    return physics, NumpyBridge(device) if backend == "native" else JaxBridge(device)

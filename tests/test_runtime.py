@@ -96,7 +96,7 @@ class TestDevice:
     def test_unknown_names_are_refused(self) -> None:
         with pytest.raises(UnavailableError, match="--device gpu: allowed: auto, cpu, cuda"):
             runtime.resolve_device("gpu")
-        with pytest.raises(UnavailableError, match="--backend warp9: allowed: auto, jax, native"):
+        with pytest.raises(UnavailableError, match="--backend warp9: allowed: auto, jax, warp, native"):
             runtime.resolve_backend("warp9", "cpu")
 
     def test_backend_by_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,6 @@ class TestThreads:
         assert runtime.split_threads(2, "native", "cpu") == (1, 2)
         assert runtime.split_threads(8, "native", "cpu") == (2, 6)
         assert runtime.split_threads(16, "native", "cuda") == (15, 1)
-        assert runtime.split_threads(8, "native", "cpu", physics_threads=5) == (5, 6)
 
     def test_torch_takes_the_number(self) -> None:
         import torch

@@ -38,6 +38,7 @@ def small(algo: str, **changes: Any) -> Config:
             "warmup_steps": 64,
             "actor_hidden": (16,),
             "critic_hidden": (16,),
+            "threads": 1,
         },
         "replay": {"capacity": 400},
         "eval": {"every": 320, "episodes": 2, "final_episodes": 1},
@@ -59,14 +60,14 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return [{name: cell for name, cell in row.items() if not name.startswith("time/")} for row in rows]
 
 
-@pytest.mark.parametrize("algo", ["td3", "sac"])
-def test_two_runs_of_one_seed_give_the_same_metrics(algo: str, tmp_path: Path) -> None:
-    paths = [train(small(algo, run_dir=tmp_path / name)) for name in ("a", "b")]
+@pytest.mark.parametrize(("algo", "backend"), [("td3", "native"), ("sac", "native"), ("td3", "jax")])
+def test_two_runs_of_one_seed_give_the_same_metrics(algo: str, backend: str, tmp_path: Path) -> None:
+    paths = [train(small(algo, backend=backend, run_dir=tmp_path / name)) for name in ("a", "b")]
     first, second = map(rows_of, paths)
     assert first == second
     assert int(first[-1]["step"]) == 640
     assert any(row["eval/return"] for row in first) and any(row["train/return"] for row in first)
-    other = rows_of(train(small(algo, run_dir=tmp_path / "c", seed=1)))
+    other = rows_of(train(small(algo, backend=backend, run_dir=tmp_path / "c", seed=1)))
     assert other != first
 
 

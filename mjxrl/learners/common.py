@@ -191,7 +191,7 @@ class ActorCritic:
         noise = torch.randn(shape, generator=generator, device=self.device, dtype=self.dtype)
         history: dict[str, list[Tensor]] = {}
         for k in range(updates):
-            batch = self.prepare(replay.read(windows[k]))
+            batch = self.prepare(replay.read(windows.of_update(k)))
             metrics = self.update_critic(batch, noise[k])
             self.updates += 1
             policy_is_due = self.updates % settings.policy_delay == 0

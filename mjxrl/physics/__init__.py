@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Array, Distribution, Namespace, Task, View
+from mjxrl.runtime import UnavailableError
 
 State = Any  # a pytree of arrays on MJX, a token over buffers on native
 
@@ -47,6 +49,13 @@ class Physics(Protocol):
         """Worlds whose last step produced a state that is not finite or that MuJoCo had to reset, `(N,)` bool."""
         ...
 
+    def overflows(self, state: State) -> Array:
+        """In how many steps each world ran out of room for contacts and may have lost some, `(N,)` integers.
+
+        Counted since `init`. A world is counted when its room was full, so 0 says that nothing was lost.
+        """
+        ...
+
     def draw(self, random: Any, spec: Mapping[str, tuple[Distribution, int]]) -> tuple[Any, dict[str, Array]]:
         """Draw the noise that `spec` names, each `(N, size)`; returns the advanced random state and the noise."""
         ...
@@ -54,6 +63,41 @@ class Physics(Protocol):
     def when(self, condition: Array, then: Callable[[Any], Any], operand: Any) -> Any:
         """`then(operand)` if the scalar `condition` holds, else `operand` itself, unchanged in structure."""
         ...
+
+
+def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig | None = None) -> Physics:
+    """`num_envs` worlds of `task` on a backend, whose libraries are imported only now.
+
+    Raises:
+        UnavailableError: the task cannot be simulated on this backend (the message says why).
+    """
+    config = config or PhysicsConfig()
+    if backend == "native" and config.preset != "exact":
+        raise UnavailableError(f"--physics.preset {config.preset}: allowed: exact on native, whose solver is the XML's")
+    if task.analytic:
+        from mjxrl.physics.analytic import JaxAnalyticPhysics, NumpyAnalyticPhysics
+
+        analytic = {"native": NumpyAnalyticPhysics, "jax": JaxAnalyticPhysics}
+        if backend not in analytic:
+            name = type(task).__name__
+            raise UnavailableError(f"--backend {backend}: allowed: jax, native for {name}, which has its own dynamics")
+        return analytic[backend](task, num_envs)
+    if backend == "native":
+        from mjxrl.physics.native import NativePhysics
+
+        return NativePhysics(task, num_envs, config.threads)
+    if backend == "jax":
+        from mjxrl.physics.mjx import MjxPhysics
+
+        return MjxPhysics(task, num_envs, config)
+    if backend == "warp":
+        try:
+            from mjxrl.physics.warp import WarpPhysics
+        except ModuleNotFoundError as error:
+            raise UnavailableError(f"--backend warp: {error.name} is missing: pip install 'mjxrl[warp]'") from None
+
+        return WarpPhysics(task, num_envs, config)
+    raise UnavailableError(f"--backend {backend}: allowed: jax, warp, native")
 
 
 def control_range(task: Task) -> tuple[Array, Array]:
@@ -70,4 +114,4 @@ def control_range(task: Task) -> tuple[Array, Array]:
     return model.actuator_ctrlrange[:, 0].copy(), model.actuator_ctrlrange[:, 1].copy()
 
 
-__all__ = ["Physics", "State", "View", "control_range"]
+__all__ = ["Physics", "State", "View", "control_range", "make_physics"]

@@ -52,6 +52,9 @@ class _AnalyticPhysics:
         small = [(self.xp.abs(x) <= _MAX).all(axis=1) for x in state]  # written so that NaN is bad
         return ~(small[0] & small[1])
 
+    def overflows(self, state: AnalyticState) -> Array:
+        return self.xp.zeros(self.num_envs, self.xp.int32)  # no contacts
+
     def _default(self) -> AnalyticState:
         qpos = self.xp.tile(self.xp.asarray(self._task.init_qpos), (self.num_envs, 1))
         return AnalyticState(qpos, self.xp.zeros((self.num_envs, self._task.model.nv)))

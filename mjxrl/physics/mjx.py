@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import mujoco
 from mujoco import mjx
 
+from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Distribution, Task
-from mjxrl.physics import control_range
+from mjxrl.physics import contacts, control_range, plane_capsule
 
 # What a fresh qpos and qvel must be pushed through before a field can be read, cheapest first
 _POSITION = {"xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat"}
@@ -24,59 +26,91 @@ _STATE = {"qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time"}
 _MAX = 1e10  # mjMAXVAL (mjmodel.h): C calls a state beyond it bad
 
 
-class MjxPhysics:
-    """`Physics` on MJX with `impl="jax"`; its state is a batched `mjx.Data`.
+class Solver(NamedTuple):
+    """How accurately a step is computed."""
 
-    The XML's integrator is kept; the PGS solver, which MJX lacks, becomes Newton.
+    integrator: mujoco.mjtIntegrator | None  # None: the XML's
+    iterations: int
+    ls_iterations: int
+
+
+# `exact` is the least that gives the XML's own 100 and 50 iterations to float32 rounding on Gymnasium's tasks
+PRESETS = {
+    "exact": Solver(None, 8, 8),
+    "fast": Solver(mujoco.mjtIntegrator.mjINT_EULER, 4, 4),
+}
+
+
+class MjxState(NamedTuple):
+    """The simulator's state of all worlds."""
+
+    data: mjx.Data  # batched
+    overflows: jax.Array  # (N,) int32
+
+
+class MjxPhysics:
+    """`Physics` on MJX with `impl="jax"`.
+
+    The XML's integrator is kept unless the preset says otherwise; the PGS solver, which MJX lacks, becomes Newton.
     """
 
     xp = jnp
 
-    def __init__(self, task: Task, num_envs: int, iterations: int = 8, ls_iterations: int = 8) -> None:
+    def __init__(self, task: Task, num_envs: int, config: PhysicsConfig | None = None) -> None:
         """Put the model of `task` on jax's device, for `num_envs` worlds.
 
         Raises:
             ValueError: an actuator has no control range.
             NotImplementedError: MJX cannot simulate the model (its message).
         """
+        config = config or PhysicsConfig()
         self.num_envs = num_envs
         self.ctrl_low, self.ctrl_high = control_range(task)
-        self._fields, self._frame_skip = task.fields, task.frame_skip
-        model = copy.copy(task.model)
-        model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-        model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations
-        self._mj_model = model
-        self._model = mjx.put_model(model, impl="jax")
+        self._task, self._fields, self._frame_skip = task, task.fields, task.frame_skip
+        self._cap = config.max_contacts or task.max_contacts or contacts.cap_in_xml(task.model)
+        self._correct_frames = not config.stock_frames and plane_capsule.wanted()
+        self._mj_model = with_solver(task.model, config)
+        self._zero = _ZERO & set(task.fields)
+        if "qfrc_actuator" in task.fields and not task.model.actuator_biastype.any():
+            self._zero |= {"qfrc_actuator"}  # no control, no force
+        self._put_model()
 
-    def init(self, seed: int) -> tuple[mjx.Data, jax.Array]:
-        data = mjx.make_data(self._mj_model, impl="jax")
-        batched = jax.tree.map(lambda x: jnp.tile(x, (self.num_envs,) + (1,) * jnp.ndim(x)), data)
-        return batched, jax.random.key_data(jax.random.key(seed))
+    def init(self, seed: int) -> tuple[MjxState, jax.Array]:
+        data = self._make_data()
+        batched = jax.vmap(lambda _: data)(jnp.arange(self.num_envs))
+        return MjxState(batched, jnp.zeros(self.num_envs, jnp.int32)), jax.random.key_data(jax.random.key(seed))
 
-    def step(self, state: mjx.Data, ctrl: jax.Array) -> mjx.Data:
-        def frames(data: mjx.Data, ctrl: jax.Array) -> mjx.Data:
-            data = data.replace(ctrl=ctrl)
-            data = jax.lax.fori_loop(0, self._frame_skip, lambda _, d: mjx.step(self._model, d), data)
-            return mjx.rne_postconstraint(self._model, data) if "cfrc_ext" in self._fields else data
+    def step(self, state: MjxState, ctrl: jax.Array) -> MjxState:
+        def substep(_: int, carry: tuple[mjx.Data, jax.Array]) -> tuple[mjx.Data, jax.Array]:
+            data, overflown = carry
+            data, now = self._overflown(jax.vmap(mjx.step, in_axes=(None, 0))(self._model, data))
+            return data, overflown | now
 
-        return jax.vmap(frames)(state, ctrl)
+        with self._as_configured():
+            start = (state.data.replace(ctrl=ctrl), jnp.zeros(self.num_envs, bool))
+            data, overflown = jax.lax.fori_loop(0, self._frame_skip, substep, start)
+            return MjxState(self._finish(data), state.overflows + overflown)
 
-    def view(self, state: mjx.Data) -> dict[str, jax.Array]:
-        return {name: _get(state, name) for name in self._fields}
+    def view(self, state: MjxState) -> dict[str, jax.Array]:
+        return {name: _get(state.data, name) for name in self._fields}
 
-    def set_where(self, state: mjx.Data, mask: jax.Array, qpos: jax.Array, qvel: jax.Array) -> mjx.Data:
-        fresh = jax.vmap(self._fresh)(state, qpos, qvel)
+    def set_where(self, state: MjxState, mask: jax.Array, qpos: jax.Array, qvel: jax.Array) -> MjxState:
+        with self._as_configured():
+            fresh = jax.vmap(self._fresh)(state.data, qpos, qvel)
         chosen = {}
-        for name in sorted(_STATE | set(self._fields)):  # sorted: the same program, and so cached, in every process
-            new, old = _get(fresh, name), _get(state, name)
+        for name in sorted(fresh):  # sorted: the same program, and so cached, in every process
+            new, old = fresh[name], _get(state.data, name)
             chosen[_path(name)] = jnp.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-        return state.tree_replace(chosen)
+        return state._replace(data=state.data.tree_replace(chosen))
 
-    def diverged(self, state: mjx.Data) -> jax.Array:
+    def diverged(self, state: MjxState) -> jax.Array:
         def bad(x: jax.Array) -> jax.Array:
             return ~(jnp.abs(x) <= _MAX).all(axis=1)  # written so that NaN is bad
 
-        return bad(state.qpos) | bad(state.qvel)
+        return bad(state.data.qpos) | bad(state.data.qvel)
+
+    def overflows(self, state: MjxState) -> jax.Array:
+        return state.overflows
 
     def draw(
         self, random: jax.Array, spec: Mapping[str, tuple[Distribution, int]]
@@ -92,21 +126,70 @@ class MjxPhysics:
     def when(self, condition: jax.Array, then: Callable[[Any], Any], operand: Any) -> Any:
         return jax.lax.cond(condition, then, lambda x: x, operand)
 
-    def _fresh(self, data: mjx.Data, qpos: jax.Array, qvel: jax.Array) -> mjx.Data:
-        """One world at qpos, qvel with everything else zero and the fields of the view recomputed, and no more."""
-        wanted = set(self._fields) - _STATE - _ZERO
-        zeroed = sorted(_STATE | (_ZERO & set(self._fields)))
-        zero = {_path(name): jnp.zeros_like(_get(data, name)) for name in zeroed}
-        data = data.tree_replace(zero).replace(qpos=qpos, qvel=qvel)
-        if wanted <= _POSITION:
-            fresh = mjx.kinematics(self._model, data) if wanted else data
-        elif wanted <= _POSITION | _INERTIA | _VELOCITY:
-            fresh = mjx.com_pos(self._model, mjx.kinematics(self._model, data))
-            fresh = mjx.com_vel(self._model, fresh) if wanted & _VELOCITY else fresh
-        else:
-            fresh = mjx.forward(self._model, data)
-        # MJX's kinematics normalises the quaternions in qpos; Gymnasium's first observation shows them as drawn
-        return fresh.replace(qpos=qpos, qacc_warmstart=data.qacc_warmstart)
+    def _fresh(self, data: mjx.Data, qpos: jax.Array, qvel: jax.Array) -> dict[str, jax.Array]:
+        """Of one world at qpos, qvel with everything else zero: the state and the fields of the view, and no more."""
+        known = {name: jnp.zeros_like(_get(data, name)) for name in sorted(_STATE | self._zero)}
+        known |= {"qpos": qpos, "qvel": qvel}
+        wanted = sorted(set(self._fields) - known.keys())
+        data = data.tree_replace({_path(name): value for name, value in known.items()})
+        if wanted:
+            data = self._recompute(data, set(wanted))
+        # what was known wins: MJX's kinematics normalises the quaternions in qpos, while Gymnasium's first
+        # observation shows them as drawn
+        return {name: _get(data, name) for name in wanted} | known
+
+    # What differs between the implementations of MJX
+
+    def _put_model(self) -> None:
+        self._capped = contacts.capped_groups(self._mj_model, self._cap)
+        self._model = mjx.put_model(self._mj_model, impl="jax")
+
+    def _make_data(self) -> mjx.Data:
+        with self._as_configured():
+            return mjx.make_data(self._mj_model, impl="jax")
+
+    def _finish(self, data: mjx.Data) -> mjx.Data:
+        """What follows the last substep."""
+        if "cfrc_ext" not in self._fields:
+            return data
+        return jax.vmap(mjx.rne_postconstraint, in_axes=(None, 0))(self._model, data)
+
+    def _recompute(self, data: mjx.Data, wanted: set[str]) -> mjx.Data:
+        """One world with the fields `wanted` as they follow from its qpos and qvel."""
+        if not wanted <= _POSITION | _INERTIA | _VELOCITY:
+            return mjx.forward(self._model, data)
+        data = mjx.kinematics(self._model, data)
+        if not wanted <= _POSITION:
+            data = mjx.com_pos(self._model, data)
+        return mjx.com_vel(self._model, data) if wanted & _VELOCITY else data
+
+    def _overflown(self, data: mjx.Data) -> tuple[mjx.Data, jax.Array]:
+        """The worlds `(N,)` that had no room left for another contact after this substep."""
+        full = jnp.zeros(self.num_envs, bool)
+        for group in self._capped:
+            contact = data._impl.contact
+            full |= (contact.dist < contact.includemargin)[:, group].all(axis=1)
+        return data, full
+
+    @contextlib.contextmanager
+    def _as_configured(self) -> Any:
+        """In this context MJX is traced with our frames and caps."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contacts.capped(self._cap))
+            if self._correct_frames:
+                stack.enter_context(plane_capsule.corrected())
+            yield
+
+
+def with_solver(model: mujoco.MjModel, config: PhysicsConfig) -> mujoco.MjModel:
+    """A copy of the model with the solver and the integrator that `config` asks for."""
+    preset, model = PRESETS[config.preset], copy.copy(model)
+    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    model.opt.iterations = config.iterations or preset.iterations
+    model.opt.ls_iterations = config.ls_iterations or preset.ls_iterations
+    if preset.integrator is not None:
+        model.opt.integrator = preset.integrator
+    return model
 
 
 _PUBLIC = {field.name for field in dataclasses.fields(mjx.Data)}  # the rest is under `_impl`

@@ -97,6 +97,9 @@ class NativePhysics:
     def diverged(self, state: NativePhysics) -> np.ndarray:
         return np.any(self._warnings[:, _DIVERGED, 1] > 0, axis=1)
 
+    def overflows(self, state: NativePhysics) -> np.ndarray:
+        return np.zeros(self.num_envs, np.int32)  # C makes room as it needs it
+
     def draw(
         self, random: np.random.Generator, spec: Mapping[str, tuple[Distribution, int]]
     ) -> tuple[np.random.Generator, dict[str, np.ndarray]]:

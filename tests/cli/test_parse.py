@@ -89,7 +89,7 @@ class TestRefusals:
         [
             ("--env Antt-v5", "--env Antt-v5: ", ""),
             ("--algo ppo", "--algo ppo: allowed: ", "td3, sac"),
-            ("--backend mujoco", "--backend mujoco: allowed: ", "auto, jax, native"),
+            ("--backend mujoco", "--backend mujoco: allowed: ", "auto, jax, warp, native"),
             ("--device gpu", "--device gpu: allowed: ", "auto, cpu, cuda"),
             ("--num-envs 0", "--num-envs 0: allowed: ", "a whole number, at least 1"),
             ("--num_envs=-3", "--num-envs -3: allowed: ", "a whole number, at least 1"),

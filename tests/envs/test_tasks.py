@@ -188,5 +188,5 @@ class TestAnalytic:
             VectorEnv(reads_xpos(), 1, backend="native", device=torch.device("cpu"))
 
     def test_other_backends_are_refused_by_name(self) -> None:
-        with pytest.raises(ValueError, match=r"backend warp: Pendulum has its own dynamics, for jax and native only"):
+        with pytest.raises(ValueError, match=r"backend warp: .*Pendulum.* its own dynamics"):
             VectorEnv(task_class("Pendulum-v1")(), 1, backend="warp", device=torch.device("cpu"))

@@ -1,0 +1,86 @@
+"""`mjxrl-parity`: whether our worlds do what Gymnasium's do, on this machine and with these versions."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+from mjxrl import runtime
+from mjxrl.cli.parse import parse, refuse
+from mjxrl.config import PhysicsConfig
+from mjxrl.envs import TASKS, task_class
+from mjxrl.validation import RULES, problem
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare one environment step with Gymnasium's own, from the same states; exits 1 outside tolerance."""
+
+    env: tuple[str, ...] = tuple(TASKS)
+    """Task ids; all by default."""
+    backend: str = "native"
+    """Physics: native | jax | warp."""
+    device: str = "cpu"
+    """Where jax and warp simulate: auto | cpu | cuda."""
+    states: int = 64
+    """States of each kind: in contact, without contact, from a reset."""
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+
+
+def main() -> int:
+    """Compare as the command line says; returns the exit status."""
+    options = parse_options(sys.argv[1:])
+    try:
+        device = runtime.resolve_device(options.device)
+        runtime.set_up(device, runtime.resolve_backend(options.backend, device)[0])
+        return _compare_all(options, device)
+    except runtime.UnavailableError as error:
+        refuse([str(error)])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _compare_all(options: Options, device: str) -> int:
+    from mjxrl.parity import compare, table
+
+    runtime.keep_mujoco_log_out_of_the_way()
+    versions = runtime.versions()
+    packages = " ".join(
+        f"{name} {versions[name]}" for name in ("mujoco", "mujoco-mjx", "gymnasium") if name in versions
+    )
+    print(f"{options.backend} on {device} ({runtime.device_name(device)}), {packages}")
+    failed = 0
+    for env in options.env:
+        task = task_class(env)()
+        if task.analytic and options.backend == "warp" and len(options.env) > 1:
+            print(f"\n{env}: has its own dynamics, for jax and native only")
+            continue
+        reports = compare(task, options.backend, options.states, options.physics)
+        problems = [f"{report.kind}: {line}" for report in reports for line in report.problems]
+        print(f"\n{env}: {'OUT OF TOLERANCE' if problems else 'equal'}\n{table(reports)}")
+        print("".join(f"  {line}\n" for line in problems), end="", flush=True)
+        failed += bool(problems)
+    print(f"\n{failed} of {len(options.env)} tasks out of tolerance" if failed else "\nall within tolerance")
+    return 1 if failed else 0
+
+
+def parse_options(argv: list[str], prog: str = "mjxrl-parity") -> Options:
+    """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
+    options, problems = parse(Options(), argv, prog)
+    if not options.env:
+        problems.append(f"--env: allowed: one or more of {', '.join(TASKS)}")
+    for env in options.env:
+        if env not in TASKS:
+            problems.append(problem("env", env, f"one or more of {', '.join(TASKS)}"))
+    if options.backend not in ("native", "jax", "warp"):
+        problems.append(problem("backend", options.backend, "native, jax, warp"))
+    for name in ("preset", "iterations", "ls_iterations", "max_contacts", "threads"):
+        value, rule = getattr(options.physics, name), RULES[f"physics.{name}"]
+        if not rule.holds(value):
+            problems.append(problem(f"physics.{name}", value, rule.allowed))
+    if options.states < 1:
+        problems.append(problem("states", options.states, "a whole number, at least 1"))
+    if problems:
+        refuse(problems)
+    return options

@@ -1,0 +1,87 @@
+"""How many contacts MJX has room for, chosen from the model and the task.
+
+MuJoCo's C finds contacts as they come. MJX-JAX has rows in the solver for every pair of geoms that could ever touch
+(Humanoid: 138 contacts, 242 rows, of which C fills a tenth), and its cost grows with them; with room for fewer it
+keeps the deepest. MJX-Warp has one array of contacts for all worlds. Neither says when it drops one, so the physics
+counts (`Physics.overflows`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from mujoco.mjx._src import collision_driver
+
+from mjxrl.envs.task import Task
+
+_WARP_PAIRS = 3  # geom pairs that pass the broad phase per contact that is there, at most (measured: see docs)
+_WARP_DEFAULT = 32  # contacts of a world of a task that names no maximum, if it has that many pairs
+
+
+def candidates(model: mujoco.MjModel) -> np.ndarray:
+    """Dimension (1, 3, 4 or 6) of every contact that the model could have at once, in rising order."""
+    with capped(None):
+        return collision_driver.make_condim(model)
+
+
+def capped_groups(model: mujoco.MjModel, cap: int | None) -> list[slice]:
+    """The contacts of each dimension that share `cap` places but could be more, as slices of MJX-JAX's contacts."""
+    if cap is None:
+        return []
+    groups, start = [], 0
+    for count in np.unique(candidates(model), return_counts=True)[1].tolist():
+        stop = start + min(count, cap)
+        if count > cap:
+            groups.append(slice(start, stop))
+        start = stop
+    return groups
+
+
+@contextlib.contextmanager
+def capped(cap: int | None) -> Iterator[None]:
+    """MJX-JAX's data made, and programs traced, in this context have room for `cap` contacts of each dimension.
+
+    Upstream this is a custom numeric, `max_contact_points`, of the XML. It is not used because it would change
+    Gymnasium's files, and because MJX reads it at the wrong place where there are other numerics (by id instead of by
+    address, `mjx/_src/collision_driver.py:341-343`: with Ant's `init_qpos` it removes every contact).
+    """
+    stock = collision_driver._numeric
+
+    def numeric(model: Any, name: str) -> int:
+        return cap if name == "max_contact_points" and cap is not None else -1
+
+    collision_driver._numeric = numeric
+    try:
+        yield
+    finally:
+        collision_driver._numeric = stock
+
+
+def cap_in_xml(model: mujoco.MjModel) -> int | None:
+    """The XML's own custom numeric `max_contact_points`, if it has one."""
+    named = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, "max_contact_points")
+    return int(model.numeric_data[model.numeric_adr[named]]) if named >= 0 else None
+
+
+class WarpSizes(NamedTuple):
+    """Sizes of MJX-Warp's arrays."""
+
+    naconmax: int  # contacts, and pairs that pass the broad phase, of all worlds together
+    njmax: int  # rows of the solver, each world
+
+
+def warp_sizes(task: Task, num_envs: int, cap: int | None) -> WarpSizes:
+    """Room for `cap` contacts of each dimension in every world, or for a default number, and every other row."""
+    model = task.model
+    dims, counts = np.unique(candidates(model), return_counts=True)
+    kept = np.minimum(counts, _WARP_DEFAULT if cap is None else cap)
+    contacts = int(np.minimum(counts, _WARP_PAIRS * kept).sum())
+    rows = int((kept * np.where(dims == 1, 1, 2 * (dims - 1))).sum())  # pyramidal cones
+    rows += int(model.jnt_limited.sum() + model.tendon_limited.sum())
+    rows += int((model.dof_frictionloss > 0).sum() + (model.tendon_frictionloss > 0).sum())
+    rows += int(6 * (model.eq_type != mujoco.mjtEq.mjEQ_JOINT).sum() + (model.eq_type == mujoco.mjtEq.mjEQ_JOINT).sum())
+    return WarpSizes(max(1, num_envs * contacts), max(1, rows))
