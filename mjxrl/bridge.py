@@ -12,13 +12,15 @@ not raw capsules, are passed, so that DLPack orders the streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mjxrl.saved_state import arrays_of, restored
 from mjxrl.vector_step import EnvState, StepResult
 
 Program = Callable[[EnvState, Any], tuple[EnvState, StepResult]]
@@ -39,6 +41,18 @@ class Bridge(Protocol):
 
     def collect(self) -> StepResult:
         """Wait for the step that was dispatched and return its results as torch tensors on the bridge's device."""
+        ...
+
+    def save(self) -> dict[str, np.ndarray]:
+        """Copies of everything in `state`, on the host, by path."""
+        ...
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Put back what `save` gave, in place of a state of the same worlds.
+
+        Raises:
+            ValueError: it does not fit them.
+        """
         ...
 
     def to_torch(self, array: Any) -> Tensor:
@@ -82,6 +96,23 @@ class JaxBridge:
             self._jax.block_until_ready(self._held)
         return self._jax.tree.map(self.to_torch, self._held)
 
+    def save(self) -> dict[str, np.ndarray]:
+        paths, _ = self._jax.tree.flatten_with_path(self.state)
+        arrays = {self._jax.tree_util.keystr(path): np.array(leaf) for path, leaf in paths}
+        # torch hardly knows uint32, which jax's random keys are
+        return {name: array.view(np.int32) if array.dtype == np.uint32 else array for name, array in arrays.items()}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        paths, structure = self._jax.tree.flatten_with_path(self.state)
+        leaves = []
+        for path, leaf in paths:
+            saved = arrays.get(self._jax.tree_util.keystr(path))
+            if saved is None or saved.shape != leaf.shape:
+                raise ValueError(f"the saved worlds do not fit this task: {self._jax.tree_util.keystr(path)!r}")
+            saved = saved.view(np.uint32) if leaf.dtype == np.uint32 else saved
+            leaves.append(self._jax.numpy.array(saved, leaf.dtype, copy=True))  # its own memory: it will be donated
+        self.state = self._jax.tree.unflatten(structure, leaves)
+
     def to_torch(self, array: Any) -> Tensor:
         if self._same_device:
             return torch.from_dlpack(array)
@@ -118,6 +149,12 @@ class NumpyBridge:
         *arrays, terms = result
         tensors = [self.to_torch(array) for array in arrays]
         return StepResult(*tensors, reward_terms={name: self.to_torch(term) for name, term in terms.items()})
+
+    def save(self) -> dict[str, np.ndarray]:
+        return arrays_of(self.state)
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.state = restored(self.state, arrays)
 
     def to_torch(self, array: Any) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -115,6 +115,10 @@ class LogConfig:
 class CheckpointConfig:
     every: int = 250_000
     """Transitions between checkpoints; one is always written at the end. 0: only that one."""
+    keep: int = 2
+    """Checkpoints kept, the newest ones; only the newest holds the replay."""
+    replay: bool = True
+    """Save the replay too, so that --resume goes on exactly; without it checkpoints are small and it refills first."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,8 @@ class Config:
     """Seed of every random generator of the run."""
     run_dir: Path | None = None
     """Where the run is written; must not exist or be empty. Default: runs/<env>-<algo>-<time>."""
+    resume: Path | None = None
+    """Go on with the interrupted run in this folder, exactly; only --total-steps and --max-minutes may change."""
     init_from: Path | None = None
     """Start from the weights of this run (networks and observation statistics, nothing else)."""
     task: Any = None

@@ -40,6 +40,27 @@ class EpisodeStats:
         self._valid += result.valid.sum()
         self._diverged += (~result.valid).sum()
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of all sums so far."""
+        tensors = {name: tensor.clone() for name, tensor in self._tensors().items()}
+        return tensors | {f"term.{name}": term.clone() for name, term in self._terms.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from saved sums."""
+        for name, tensor in self._tensors().items():
+            tensor.copy_(state[name])
+        terms = {key[5:]: value for key, value in state.items() if key.startswith("term.")}
+        self._terms = {name: term.to(self._returns.device) for name, term in terms.items()}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            "returns": self._returns,
+            "lengths": self._lengths,
+            "totals": self._totals,
+            "valid": self._valid,
+            "diverged": self._diverged,
+        }
+
     def pop(self) -> dict[str, float]:
         """Means since the last call, by metric name; `train/return` and `train/length` only if an episode ended."""
         names = list(self._terms)

@@ -77,22 +77,16 @@ class Windows(NamedTuple):
         return Windows(*(tensor[k] for tensor in self))
 
 
-class _Layout(NamedTuple):
-    rows: int
-    side_rows: int
-    tensors: dict[str, tuple[tuple[int, ...], torch.dtype]]
-
-
 def _layout(
     num_envs: int, obs_size: int, action_size: int, capacity: int, time_limit: int | None, dtype: torch.dtype
-) -> _Layout:
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     if min(num_envs, obs_size, action_size, capacity, time_limit or 1) < 1 or time_limit == 0:
         sizes = f"{num_envs=}, {obs_size=}, {action_size=}, {capacity=} transitions, {time_limit=} steps"
         raise ValueError(f"replay sizes must be positive: {sizes}")
     rows = math.ceil(capacity / num_envs) + 1
     side_rows = math.ceil(rows / time_limit) + 1 if time_limit is not None else 1
     slot = torch.uint8 if side_rows <= 256 else torch.int32
-    tensors = {
+    return {
         "obs": ((rows + side_rows, num_envs, obs_size), dtype),
         "action": ((rows, num_envs, action_size), dtype),
         "reward": ((rows, num_envs), dtype),
@@ -100,7 +94,6 @@ def _layout(
         "side": ((rows, num_envs), slot),
         "slot": ((num_envs,), slot),
     }
-    return _Layout(rows, side_rows, tensors)
 
 
 def replay_bytes(
@@ -113,17 +106,15 @@ def replay_bytes(
     dtype: torch.dtype = torch.float32,
 ) -> int:
     """Bytes a `Replay` of these sizes takes on its device, exactly, without allocating it."""
-    tensors = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype).tensors
-    return sum(math.prod(shape) * kind.itemsize for shape, kind in tensors.values())
+    layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype)
+    return sum(math.prod(shape) * kind.itemsize for shape, kind in layout.values())
 
 
 class Replay:
     """Ring of transitions for `num_envs` worlds that step together.
 
     Args:
-        num_envs: worlds N.
-        obs_size: observation width O.
-        action_size: action width A.
+        num_envs, obs_size, action_size: worlds N and widths O, A of observations and actions.
         capacity: transitions in all; rounded up to whole rows of N.
         time_limit: least number of steps between two truncations of a world; None if no world is ever truncated.
         device: where everything lives and is sampled.
@@ -144,16 +135,17 @@ class Replay:
         device: torch.device | str,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._rows, self._side_rows, tensors = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype)
+        layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype)
         self._num_envs = num_envs
         self._device = torch.device(device)
-        self._storage = {name: torch.zeros(s, dtype=kind, device=self._device) for name, (s, kind) in tensors.items()}
+        self._storage = {name: torch.zeros(s, dtype=kind, device=self._device) for name, (s, kind) in layout.items()}
         self._obs, self._action, self._reward, self._flags, self._side, self._slot = self._storage.values()
+        self._rows = len(self._action)
+        self._side_rows = len(self._obs) - self._rows
         self._worlds = torch.arange(num_envs, device=self._device)
         # Head and fill are the same in every world, so the host knows them without asking the device.
         self._head = 0
         self._filled = 0
-        self._gamma_powers: dict[tuple[int, float], Tensor] = {}
 
     @property
     def capacity(self) -> int:
@@ -244,11 +236,13 @@ class Replay:
         num_transitions = self._rows * self._num_envs
         flags = self._flags.view(-1)
         reward = self._reward.view(-1)
-        powers = self._powers(n_step, gamma)
+        # Made in float64, used in float32 at least: never in reduced precision, whatever the storage is.
+        powers = gamma ** torch.arange(n_step + 1, device=self._device, dtype=torch.float64)
+        powers = powers.to(torch.promote_types(reward.dtype, torch.float32))
         first_flags = flags[first]
         if n_step == 1:
             last, last_flags = first, first_flags
-            summed, discount = reward[first], powers[1].expand(first.shape)
+            summed, discount = reward[first].to(powers.dtype), powers[1].expand(first.shape)
         else:
             steps = torch.arange(n_step, device=self._device).view(-1, *[1] * first.dim())
             window = (first + steps * self._num_envs) % num_transitions  # (n, ..., B)
@@ -257,8 +251,7 @@ class Replay:
             goes_on = (window_flags[:-1] == VALID) & (window_flags[1:] >= VALID) & (steps[1:] < indices.steps)
             inside = torch.cat([torch.ones_like(goes_on[:1]), goes_on]).to(torch.uint8).cumprod(0)
             length = inside.sum(0)
-            weights = powers[:-1].to(reward.dtype).view(steps.shape)
-            summed = (weights * torch.where(inside > 0, reward[window], 0)).sum(0)
+            summed = (powers[:-1].view(steps.shape) * torch.where(inside > 0, reward[window], 0)).sum(0)
             discount = powers[length]
             last = (first + (length - 1) * self._num_envs) % num_transitions
             last_flags = flags[last]
@@ -269,8 +262,8 @@ class Replay:
             next=torch.where(was_truncated, side, (last + self._num_envs) % num_transitions),
             reward=summed,
             discount=discount,
-            terminated=(last_flags & TERMINATED != 0).to(reward.dtype),
-            valid=(first_flags & VALID != 0).to(reward.dtype),
+            terminated=(last_flags & TERMINATED != 0).to(powers.dtype),
+            valid=(first_flags & VALID != 0).to(powers.dtype),
         )
 
     @torch.no_grad()
@@ -291,15 +284,6 @@ class Replay:
         """The batch of drawn transitions, (B,): `read` of their `windows`."""
         return self.read(self.windows(indices, n_step, gamma))
 
-    def _powers(self, n_step: int, gamma: float) -> Tensor:
-        """gamma^0 .. gamma^n on the device, made once, since a copy from the host would wait for the device."""
-        key = n_step, gamma
-        if key not in self._gamma_powers:
-            dtype = torch.promote_types(self._reward.dtype, torch.float32)
-            powers = [gamma**i for i in range(n_step + 1)]
-            self._gamma_powers[key] = torch.tensor(powers, dtype=dtype, device=self._device)
-        return self._gamma_powers[key]
-
     def state_dict(self) -> dict[str, Tensor]:
         """Everything stored, as references to the live tensors (it may be most of the memory), and the cursor."""
         return {**self._storage, "head": torch.tensor(self._head), "filled": torch.tensor(self._filled)}
@@ -311,9 +295,9 @@ class Replay:
             ValueError: the state is of a replay of other sizes.
         """
         for name, tensor in self._storage.items():
-            found = tuple(state[name].shape) if name in state else "missing"
-            if found != tuple(tensor.shape):
-                raise ValueError(f"replay state does not fit: {name!r} is {found}, expected {tuple(tensor.shape)}")
+            if name not in state or state[name].shape != tensor.shape:
+                found = state[name].shape if name in state else "missing"
+                raise ValueError(f"replay state does not fit: {name!r} is {found}, expected {tensor.shape}")
         for name, tensor in self._storage.items():
             tensor.copy_(state[name])
         self._head, self._filled = int(state["head"]), int(state["filled"])

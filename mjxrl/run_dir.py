@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,19 +23,41 @@ class RunError(ValueError):
     """A run directory, or something in it, cannot be used; the message is one line."""
 
 
-def create(config: Config, resolved: dict[str, Any]) -> Path:
-    """Make the run's folder and write `config.json`: every option, what `auto` became, versions and device.
+def create(config: Config) -> Path:
+    """Make the run's folder.
 
     Raises:
-        FileExistsError: the folder exists and is not empty.
+        RunError: it exists and is not empty.
     """
     path = config.run_dir or Path("runs") / default_name(config)
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
-        raise FileExistsError(f"--run-dir {path}: allowed: a new or an empty folder")
-    content = {"config": _plain(config), "resolved": resolved, "versions": runtime.versions()}
-    write_atomically(path / CONFIG, json.dumps(content, indent=2).encode() + b"\n")
+        raise RunError(f"--run-dir {path}: allowed: a new or an empty folder")
     return path
+
+
+def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
+    """Write `config.json`: every option, what `auto` became, versions, device, and the same of each earlier start."""
+    file = path / CONFIG
+    earlier = json.loads(file.read_text()) if file.exists() else None
+    history = [*earlier.pop("earlier"), earlier] if earlier else []
+    content = {"config": _plain(config), "resolved": resolved, "versions": runtime.versions(), "earlier": history}
+    write_atomically(file, json.dumps(content, indent=2).encode() + b"\n")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the run's folder while the block runs; the system lets go of it however the process ends.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"--run-dir {path}: allowed: a folder that no other process is training in") from None
+        yield
 
 
 def default_name(config: Config) -> str:

@@ -26,6 +26,9 @@ _BACKEND_FOR = {
 }
 
 
+WITHOUT_WARP = "--backend warp: allowed: jax, native without Warp: pip install 'mjxrl[warp]'"
+
+
 class UnavailableError(ValueError):
     """A device or a backend was asked for that this machine lacks; the message is one line."""
 
@@ -112,7 +115,7 @@ def resolve_backend(backend: str, device: str) -> tuple[str, str]:
         raise UnavailableError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
     choice, reason = _BACKEND_FOR[device] if backend == "auto" else (backend, "as asked")
     if choice == "warp" and not _installed("warp-lang"):
-        raise UnavailableError("--backend warp: allowed: jax, native without Warp: pip install 'mjxrl[warp]'")
+        raise UnavailableError(WITHOUT_WARP)
     if choice != "native" and device == "cuda" and not _installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
         raise UnavailableError(
             f"--backend {backend}: allowed: native with --device cuda here, because jax has no CUDA plugin: "

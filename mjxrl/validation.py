@@ -93,6 +93,7 @@ RULES: dict[str, Rule] = {
     "eval.final_episodes": _COUNT_OR_OFF,
     "log.every": _COUNT,
     "checkpoint.every": _COUNT_OR_OFF,
+    "checkpoint.keep": _COUNT,
 }
 
 

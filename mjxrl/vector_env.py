@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -115,6 +116,19 @@ class VectorEnv:
         0 says that no contact was lost.
         """
         return int(self._physics.overflows(self.state.physics).sum())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies, on the host, of all that the next step depends on: simulator, views, carry, random state."""
+        return {name: torch.from_numpy(array) for name, array in self._bridge.save().items()}
+
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        """Put the worlds back where `state_dict` found them, bit for bit.
+
+        Raises:
+            ValueError: it was saved from another task or number of worlds.
+        """
+        self.reset()  # for the structure
+        self._bridge.load({name: tensor.numpy() for name, tensor in saved.items()})
 
     def _simulator(self, seed: int | None) -> tuple[Any, Any]:
         """The simulator's state and the random state that the next draw starts from."""

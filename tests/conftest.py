@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import pytest
 import torch
 
@@ -11,6 +14,7 @@ runtime.set_up("cpu", "jax")  # compiled programs are kept between test runs
 torch.set_num_threads(2)
 
 from mjxrl.envs import task_class  # noqa: E402
+from mjxrl.parity import Report, compare  # noqa: E402
 from mjxrl.vector_env import VectorEnv  # noqa: E402
 
 
@@ -34,5 +38,23 @@ def cheetah_jax() -> VectorEnv:
 
 
 @pytest.fixture(scope="session")
-def ant_jax() -> VectorEnv:
-    return make_env("Ant-v5", 16, "jax")
+def cheetah_warp() -> VectorEnv:
+    need_warp()
+    return make_env("HalfCheetah-v5", 4, "warp")
+
+
+@pytest.fixture(scope="session")
+def reports() -> Callable[[str, str], list[Report]]:
+    """A task's parity on a backend, 16 states of each kind, computed once."""
+
+    @cache
+    def of(env_id: str, backend: str) -> list[Report]:
+        if backend == "warp":
+            need_warp()
+        return compare(task_class(env_id)(), backend, states=16)
+
+    return of
+
+
+def need_warp() -> None:
+    pytest.importorskip("warp", reason="Warp is missing: pip install 'mjxrl[warp]'")

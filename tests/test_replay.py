@@ -193,9 +193,10 @@ def test_discount_is_not_rounded():
     for _ in range(3):
         replay.append(torch.zeros(1, 1), torch.ones(1), no, no, obs, obs)
     for n_step in (1, 3):
-        discount = replay.gather(replay.draw(1, 16, None)[0], n_step, 0.99).discount
-        assert discount.dtype == torch.float32
-        assert discount.max().item() == np.float32(0.99)
+        batch = replay.gather(replay.draw(1, 64, torch.Generator().manual_seed(0))[0], n_step, 0.99)
+        assert batch.discount.dtype == batch.reward.dtype == torch.float32
+        assert batch.discount.max().item() == np.float32(0.99)
+        assert batch.reward.max().item() == pytest.approx(sum(0.99**i for i in range(n_step)), rel=1e-6)
 
 
 def test_storage_never_moves_and_never_grows():

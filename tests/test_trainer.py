@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.metrics import MetricsLogger
-from mjxrl.presets import default_config, merged
-from mjxrl.trainer import Trainer, train
+from mjxrl.stopping import Stop
+from mjxrl.trainer import Trainer
+from tests.small_runs import rows_of, small, train
 
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Brief(HalfCheetah):
-    """HalfCheetah with a time limit that a test can wait for."""
-
-    max_episode_steps: ClassVar = 20
-    gymnasium_id: ClassVar = None
-
-
-def small(algo: str, **changes: Any) -> Config:
-    row: dict[str, Any] = {
-        "learner": {
-            "batch_size": 32,
-            "updates_per_step": 2,
-            "warmup_steps": 64,
-            "actor_hidden": (16,),
-            "critic_hidden": (16,),
-            "threads": 1,
-        },
-        "replay": {"capacity": 400},
-        "eval": {"every": 320, "episodes": 2, "final_episodes": 1},
-        "log": {"every": 80},
-        "checkpoint": {"every": 0},
-        "total_steps": 640,
-        "num_envs": 8,
-        "env": f"{__name__}:Brief",
-        "backend": "native",
-        "device": "cpu",
-        "task": Brief(),
-    }
-    return merged(default_config("HalfCheetah-v5", algo, num_envs=8, device="cpu"), {**row, **changes})
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with (path / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return [{name: cell for name, cell in row.items() if not name.startswith("time/")} for row in rows]
 
 
 @pytest.mark.parametrize(("algo", "backend"), [("td3", "native"), ("sac", "native"), ("td3", "jax")])
@@ -74,8 +33,11 @@ def test_two_runs_of_one_seed_give_the_same_metrics(algo: str, backend: str, tmp
 def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
     path = train(small("sac", run_dir=tmp_path / "run", checkpoint={"every": 320}))
     names = {p.name.split(".")[0] for p in path.iterdir()} - {"mujoco"}
-    assert names == {"config", "metrics", "events", "checkpoints", "curve"}
-    assert sorted(p.name for p in (path / "checkpoints").iterdir()) == ["latest", "step_320", "step_640"]
+    assert names == {"", "config", "metrics", "events", "checkpoints", "curve", "final"}
+    kept = {p.name for p in (path / "checkpoints").iterdir() if not p.name.startswith("best_")}
+    assert kept == {"latest", "best", "step_320", "step_640"}
+    replays = [p.parent.name for p in (path / "checkpoints").glob("step_*/replay.safetensors")]
+    assert replays == ["step_640"]
     saved = json.loads((path / "config.json").read_text())
     assert saved["config"]["learner"]["batch_size"] == 32 and saved["versions"]["mujoco"]
     assert saved["resolved"]["device"] == "cpu" and saved["resolved"]["backend"] == "native"
@@ -117,7 +79,7 @@ def trained(config: Config, tmp_path: Path) -> tuple[Trainer, Recorder]:
     recorder = Recorder(trainer)
     trainer.learner = recorder  # type: ignore[assignment]
     with MetricsLogger(tmp_path, total_steps=config.total_steps) as logger:
-        trainer.run(logger)
+        trainer.run(logger, Stop())
     return trainer, recorder
 
 
@@ -142,7 +104,7 @@ def test_replay_holds_true_final_observations_and_flags(tmp_path: Path) -> None:
 
     trainer.replay.append = noted  # type: ignore[method-assign]
     with MetricsLogger(tmp_path, total_steps=config.total_steps) as logger:
-        trainer.run(logger)
+        trainer.run(logger, Stop())
     batch = trainer.replay.gather(trainer.replay.draw(1, 4000, None)[0], 1, 0.99)
     by_action = {
         tuple(a.tolist()): (step, world) for step, (act, _) in enumerate(history) for world, a in enumerate(act)
@@ -172,4 +134,3 @@ def test_minutes_end_a_run(tmp_path: Path) -> None:
     config = small("sac", run_dir=tmp_path / "run", max_minutes=1e-9)
     path = train(config)
     assert (path / "checkpoints" / "step_0").is_dir()
-    assert dataclasses.replace(config) == config

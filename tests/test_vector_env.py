@@ -134,7 +134,7 @@ def test_carry_follows_the_world_and_restarts_with_it(backend: str) -> None:
     assert len(torch.cat([goal[0], goal[16]]).unique()) == 16
 
 
-@pytest.mark.parametrize("backend", ["native", "jax"])
+@pytest.mark.parametrize("backend", ["native", "jax", "warp"])
 def test_a_diverged_world_is_reset_and_its_numbers_are_zero(backend: str, request: pytest.FixtureRequest) -> None:
     env = request.getfixturevalue(f"cheetah_{backend}")
     env.reset(seed=0)

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -19,9 +20,11 @@ from mjxrl.cli.flags import check, flags_of, last_value
 from mjxrl.config import Config
 from mjxrl.envs import task_class
 from mjxrl.presets import default_config
+from mjxrl.run_dir import RunError, load_config
 from mjxrl.validation import RULES, validate, validate_paths
 
 OptionsT = TypeVar("OptionsT")
+RESUMABLE = ("--total-steps", "--max-minutes")  # what may change when a run goes on
 
 
 def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
@@ -30,6 +33,9 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
     Defaults depend on the task, the algorithm and the number of worlds, so the flags that choose those are read first.
     One that is wrong is reported with everything else; until then the default stands in for it.
     """
+    resume = last_value(argv, "--resume")
+    if resume is not None:
+        return _resumed(Path(resume), argv, prog)
     env = last_value(argv, "--env") or Config.env
     problems: list[str] = []
     try:
@@ -50,6 +56,26 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
     if task is None:
         wrong = [line for line in wrong if not line.startswith("--task.")]  # nobody knows which are right
     problems += wrong + validate(config) + validate_paths(config) + _unavailable(config)
+    if problems:
+        refuse(problems)
+    return config
+
+
+def _resumed(path: Path, argv: list[str], prog: str) -> Config:
+    """The configuration of the run at `path`, with the overrides that make sense for the rest of it."""
+    try:
+        saved = load_config(path)
+    except RunError as error:
+        refuse([f"--resume {error}"])
+    given = {word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")}
+    problems = [
+        f"{flag}: not with --resume, which goes on as the run was started: allowed: {', '.join(RESUMABLE)}"
+        for flag in sorted(given - {"--resume", "--help", *RESUMABLE})
+    ]
+    config, wrong = parse(
+        dataclasses.replace(saved, resume=path), argv if not problems else ["--resume", str(path)], prog
+    )
+    problems += wrong + validate(config) + _unavailable(config)
     if problems:
         refuse(problems)
     return config

@@ -14,15 +14,9 @@ def main() -> int:
     config = parse_config(sys.argv[1:])
     device = runtime.resolve_device(config.device)
     runtime.set_up(device, runtime.resolve_backend(config.backend, device)[0])  # before anything imports jax
-    from mjxrl.trainer import train
+    from mjxrl.launch import train
 
     try:
-        train(config)
-    except RunError as error:
-        refuse([f"--init-from {error}"])
-    except (runtime.UnavailableError, FileExistsError) as error:
+        return train(config)
+    except (RunError, runtime.UnavailableError) as error:
         refuse([str(error)])
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0

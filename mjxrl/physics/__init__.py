@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Array, Distribution, Namespace, Task, View
-from mjxrl.runtime import UnavailableError
+from mjxrl.runtime import WITHOUT_WARP, UnavailableError
 
 State = Any  # a pytree of arrays on MJX, a token over buffers on native
 
@@ -94,7 +94,9 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
         try:
             from mjxrl.physics.warp import WarpPhysics
         except ModuleNotFoundError as error:
-            raise UnavailableError(f"--backend warp: {error.name} is missing: pip install 'mjxrl[warp]'") from None
+            if error.name != "warp":
+                raise
+            raise UnavailableError(WITHOUT_WARP) from None
 
         return WarpPhysics(task, num_envs, config)
     raise UnavailableError(f"--backend {backend}: allowed: jax, warp, native")

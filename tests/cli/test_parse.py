@@ -174,7 +174,8 @@ class TestFlags:
 
 
 def a_run(path: Path) -> str:
-    run_dir.create(Config(task=task_class("Ant-v5")(), run_dir=path / "run"), {})
+    config = Config(task=task_class("Ant-v5")(), run_dir=path / "run")
+    run_dir.note(run_dir.create(config), config, {})
     return str(path / "run")
 
 

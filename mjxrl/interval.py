@@ -1,0 +1,54 @@
+"""What accumulates between two lines of metrics: means of the learner's numbers, and rates."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+
+class Interval:
+    """Sums on the device until `pop`, which is the only call that waits for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._started = self._since = time.monotonic()
+        self._steps = self._updates = 0
+
+    def begin(self, steps: int, updates: int) -> None:
+        """Count rates from here: a resumed run has not made the steps before it."""
+        self._since, self._steps, self._updates = time.monotonic(), steps, updates
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Add the learner's numbers of one vector step; a name is missing where no policy update fell due."""
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def pop(self, steps: int, updates: int) -> dict[str, float]:
+        """Means and rates since the last call."""
+        sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
+        metrics = {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
+        now = time.monotonic()
+        seconds = now - self._since
+        metrics |= {
+            "updates": updates,
+            "time/elapsed_s": now - self._started,
+            "time/env_steps_per_s": (steps - self._steps) / seconds,
+            "time/updates_per_s": (updates - self._updates) / seconds,
+        }
+        self._sums, self._counts = {}, {}
+        self.begin(steps, updates)
+        return metrics
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Sums and counts so far."""
+        counts = {f"count.{name}": torch.tensor(count) for name, count in self._counts.items()}
+        return {f"sum.{name}": value.clone() for name, value in self._sums.items()} | counts
+
+    def load_state_dict(self, state: dict[str, Tensor], device: torch.device) -> None:
+        """Go on from saved sums."""
+        self._sums = {key[4:]: value.to(device) for key, value in state.items() if key.startswith("sum.")}
+        self._counts = {key[6:]: int(value) for key, value in state.items() if key.startswith("count.")}

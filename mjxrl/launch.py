@@ -1,0 +1,140 @@
+"""From a configuration to a finished run: process set-up, the run's folder, resuming, and the final scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mjxrl import checkpoint, run_dir, runtime
+from mjxrl.checkpoint import CheckpointError
+from mjxrl.config import Config
+from mjxrl.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
+from mjxrl.files import write_atomically
+from mjxrl.metrics import MetricsLogger
+from mjxrl.plotting import plot_runs
+from mjxrl.stopping import Stop
+from mjxrl.trainer import Trainer
+
+
+def train(config: Config) -> int:
+    """Train as `config` says, score the policy in Gymnasium and return the exit status.
+
+    Returns:
+        0, or 130 or 143 after SIGINT or SIGTERM, which end the run in good order with a checkpoint.
+
+    Raises:
+        UnavailableError: the device or the backend asked for is not there.
+        RunError: the run directory is in use or not empty, or `resume` or `init_from` holds no usable checkpoint.
+    """
+    stop = Stop(config.max_minutes)
+    kind = runtime.resolve_device(config.device)
+    backend, reason = runtime.resolve_backend(config.backend, kind)
+    runtime.set_up(kind, backend)
+    rule = runtime.split_threads(runtime.available_cores(), backend, kind)
+    threads = runtime.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
+    runtime.set_torch_threads(threads.learner)
+    device, name = torch.device(kind), runtime.device_name(kind)
+    weights = initial_weights(config)
+
+    resolved = {"device": kind, "device_name": name, "backend": backend, "threads": threads._asdict()}
+    path = config.resume or run_dir.create(config)
+    with run_dir.locked(path), stop.on_signals():
+        run_dir.note(path, config, resolved)
+        runtime.mujoco_log_to(path / "mujoco.log")
+        config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=threads.physics))
+        trainer = Trainer(config, backend, device, path)
+        remarks = restore_newest(trainer) if config.resume else []
+        if weights:
+            trainer.learner.load_weights(weights)
+        with MetricsLogger(
+            path,
+            total_steps=config.total_steps,
+            max_minutes=config.max_minutes,
+            resume_step=trainer.steps if config.resume else None,
+        ) as logger:
+            logger.say(f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}")
+            logger.say(f"device {kind} ({name}), backend {backend} ({reason})")
+            logger.say(f"threads: {threads.physics} physics, {threads.learner} learner")
+            for remark in remarks:
+                logger.say(remark)
+            trainer.run(logger, stop)
+        if stop.signal is None:
+            report(trainer)
+    if stop.signal is not None:
+        print(f"stopped by {stop.signal.name} at {trainer.steps:,} steps; go on with: --resume {path}", file=sys.stderr)
+    return stop.exit_status
+
+
+def initial_weights(config: Config) -> dict[str, Tensor]:
+    """The weights to start from, empty without `init_from`."""
+    if config.init_from is None:
+        return {}
+    try:
+        return checkpoint.load(config.init_from, "latest", "learner", {"env": config.env, "algo": config.algo})
+    except CheckpointError as error:
+        raise CheckpointError(f"--init-from {config.init_from}: {error}") from None
+
+
+def restore_newest(trainer: Trainer) -> list[str]:
+    """Put the trainer at the newest whole checkpoint of its run; returns what the user should know about it.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit.
+    """
+    remarks: list[str] = []
+    expect = {"env": trainer.config.env, "algo": trainer.config.algo}
+    for which, problem in checkpoint.newest_whole(trainer.path, expect):
+        if problem:
+            remarks.append(f"{problem}: the checkpoint before it is used")
+            continue
+        try:
+            trainer.restore(which)
+        except ValueError as error:
+            raise CheckpointError(f"--resume {trainer.path}: {which}: {error}") from None
+        remarks.append(f"resumed at {trainer.steps:,} steps")
+        if trainer.replay.size == 0 and trainer.steps > 0:
+            remarks.append("this checkpoint holds no replay: it refills first, then learning goes on")
+        return remarks
+    problems = "; ".join(remarks) or "it has no checkpoint, nothing was saved there"
+    raise CheckpointError(f"--resume {trainer.path}: {problems}")
+
+
+def report(trainer: Trainer) -> None:
+    """Score the policy beside a random one, draw the learning curve, and say where everything is."""
+    path, config = trainer.path, trainer.config
+    scores = final_scores(trainer)
+    plot_runs([path], path / "curve.png")
+    where = "Gymnasium" if config.task.gymnasium_id else "native"
+    for who, result in scores.items():
+        score = f"{result.mean_return:8.1f} ± {result.std_return:.1f}"
+        print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {score}")
+    content = {
+        who: {"mean_return": result.mean_return, "std_return": result.std_return, **result._asdict()}
+        for who, result in scores.items()
+    }
+    write_atomically(path / "final.json", json.dumps({"steps": trainer.steps, **content}, indent=2).encode() + b"\n")
+    print(f"learning curve: {path / 'curve.png'}")
+    print(f"TensorBoard:    {Path(sys.executable).parent / 'tensorboard'} --logdir {path}")
+
+
+def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
+    """The trained and a random policy in Gymnasium (or on the native backend for a task that Gymnasium lacks)."""
+    config, env = trainer.config, trainer.env
+    episodes = config.eval.final_episodes
+    if not episodes:
+        return {}
+    policies = {
+        "trained": trainer.learner.act_deterministic,
+        "random": random_policy(env.action_size, config.seed, env.device),
+    }
+    if config.task.gymnasium_id is None:
+        return {who: evaluate_backend(policy, trainer.eval_env) for who, policy in policies.items()}
+    return {
+        who: evaluate_gymnasium(policy, config.task, episodes, config.seed, env.device)
+        for who, policy in policies.items()
+    }

@@ -1,0 +1,44 @@
+"""When a run ends: by transitions, by minutes, or because somebody asked it to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stop:
+    """Becomes true at SIGINT or SIGTERM (`signal` says which) or when `max_minutes` are over; steps are not counted.
+
+    The loop looks at it once per vector step and then ends in good order. A second signal ends the process at once.
+    """
+
+    def __init__(self, max_minutes: float | None = None) -> None:
+        self.signal: signal.Signals | None = None
+        self._deadline = time.monotonic() + 60 * (float("inf") if max_minutes is None else max_minutes)
+
+    def __bool__(self) -> bool:
+        return self.signal is not None or time.monotonic() >= self._deadline
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 128 plus the signal's number: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signal if self.signal is not None else 0
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Listen to SIGINT and SIGTERM while the block runs (in the main thread only, as Python has it)."""
+
+        def note(number: int, _: object) -> None:
+            if self.signal is not None:
+                os._exit(128 + number)  # asked twice: at once, leaving the last checkpoint whole
+            self.signal = signal.Signals(number)
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
