@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mjxrl.gymnasium import register
+
 if TYPE_CHECKING:
     from mjxrl.vector_env import make_vec as make_vec
 
@@ -18,3 +20,6 @@ def __getattr__(name: str) -> Any:
 
         return make_vec
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+register()  # gymnasium.make_vec("mjxrl/Ant-v5", ...)

@@ -58,6 +58,11 @@ class VectorEnv:
         self.obs_size, self.action_size = observation_size(task), len(self._physics.ctrl_low)
 
     @property
+    def control_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest control of each actuator, `(A,)` each, which actions -1 and 1 stand for."""
+        return np.asarray(self._physics.ctrl_low), np.asarray(self._physics.ctrl_high)
+
+    @property
     def state(self) -> EnvState:
         return self._bridge.state
 
