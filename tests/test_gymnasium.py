@@ -28,7 +28,7 @@ def test_spaces_are_gymnasiums(env_id: str) -> None:
     ours, theirs = make(env_id), gymnasium.make(env_id)
     assert ours.single_action_space == theirs.action_space
     assert ours.single_observation_space.shape == theirs.observation_space.shape
-    assert ours.action_space.shape == (4, *theirs.action_space.shape) and ours.num_envs == 4
+    assert ours.action_space.shape == (4, *(theirs.action_space.shape or ())) and ours.num_envs == 4
     assert ours.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
 
 
@@ -61,7 +61,7 @@ def test_vector_wrappers_run_on_it() -> None:
         TransformReward(RescaleAction(make("Reacher-v5", numpy=True), -1, 1), lambda r: 2 * r)
     )
     env.reset(seed=0)
-    total = 0.0
+    total, info = 0.0, {}
     for _ in range(50):
         _, reward, _, _, info = env.step(np.zeros((4, 2), np.float32))
         total = total + reward

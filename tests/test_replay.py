@@ -131,6 +131,19 @@ def test_true_last_observation_survives_as_long_as_its_transition():
                 check(replay.gather(everything(replay), 1, GAMMA), history, 1, t, max(0, t + 1 - rows))
 
 
+def test_quarantined_worlds_do_not_use_up_side_rows():
+    """A world that diverges at every step may report anything as truncated; only true time limits take a slot."""
+    replay = Replay(1, 1, 1, capacity=8, time_limit=8, device="cpu")
+    yes, no = torch.ones(1, dtype=torch.bool), torch.zeros(1, dtype=torch.bool)
+    replay.start(torch.zeros(1, 1))
+    zero = torch.zeros(1, 1)
+    replay.append(zero, torch.ones(1), no, yes, torch.full((1, 1), 42.0), zero, yes)
+    for _ in range(7):
+        replay.append(zero, torch.ones(1), no, yes, torch.full((1, 1), torch.nan), zero, no)
+    batch = replay.gather(everything(replay), 1, GAMMA)
+    assert batch.next_obs[batch.valid > 0].tolist() == [[42.0]]
+
+
 def test_draws_are_uniform_and_come_in_one_call():
     history = History(3, 25, 6, seed=1)
     replay = Replay(3, 3, ACTION_SIZE, capacity=30, time_limit=6, device="cpu")

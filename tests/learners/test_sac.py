@@ -118,6 +118,15 @@ def test_targets_move_every_update_actor_and_temperature_by_the_delay():
         assert torch.equal(log_alpha, learner.log_alpha) == (k % 3 != 0)
 
 
+def test_target_and_policy_have_draws_of_their_own():
+    learner, replay = learner_of(), filled_replay()
+    batch = learner.prepare(replay.gather(replay.draw(1, 32, torch.Generator().manual_seed(0))[0], 1, 0.99))
+    noise = torch.randn(2, 32, ACTION)
+    noise[1] = torch.nan
+    assert learner.update_critic(batch, noise)["critic_loss"].isfinite()
+    assert learner.update_policy(batch, noise.flip(0))["actor_loss"].isfinite()
+
+
 def test_temperature_is_restored():
     learner, other = learner_of(), learner_of(init_temperature=0.2)
     learner.update(filled_replay(), 4, torch.Generator().manual_seed(0))

@@ -1,0 +1,59 @@
+"""The README's own task, taken from its text, trains from a stranger's folder."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import mjxrl
+
+ROOT = Path(__file__).parents[1]
+
+
+def example(ending: str) -> str:
+    """The code block of the README that is introduced by a file name with this ending."""
+    found = re.search(rf"`\S+{re.escape(ending)}`:\n\n```\w+\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, f"the README shows no file that ends in {ending}"
+    return found.group(1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder: the README's two files, and an `envs` package of the user's own."""
+    (tmp_path / "reach_task.py").write_text(example("_task.py"))
+    (tmp_path / "reach.xml").write_text(example(".xml"))
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("mine = True\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_it_trains_from_the_command_line(folder: Path) -> None:
+    script = ROOT / "scripts" / "train.py"
+    flags = "--env reach_task:Reach --num-envs 4 --total-steps 400 --learner.warmup-steps 300 --run-dir run"
+    words = [*flags.split(), "--learner.updates-per-step", "1", "--learner.threads", "1", "--task.goal", "0.5"]
+    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "mean return in native" in done.stdout
+    scored = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "run", "--backend", "native", "--episodes", "2"]
+    assert subprocess.run(scored, capture_output=True, timeout=200).returncode == 0
+    assert {p.name for p in folder.iterdir()} - {"__pycache__"} == {"reach_task.py", "reach.xml", "envs", "run"}
+
+
+def test_its_reward_is_what_it_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    env = mjxrl.make_vec("reach_task:Reach", 2, backend="native", goal=0.5)
+    env.set_state(torch.tensor([[0.5], [0.0]]), torch.zeros(2, 1))
+    result = env.step(torch.zeros(2, 1))
+    torch.testing.assert_close(result.reward_terms["distance"], torch.tensor([0.0, -0.5]), atol=1e-3, rtol=0)
+
+
+def test_a_users_envs_and_ours_live_side_by_side(folder: Path) -> None:
+    code = "import envs, mjxrl.envs; assert envs.mine and 'Ant-v5' in mjxrl.envs.TASKS"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
