@@ -3,6 +3,7 @@
 #   make demo         train HalfCheetah-v5 for some minutes, then score it in Gymnasium
 #   make test         the tests that need neither a GPU nor much time
 #   make test-all     all tests
+#   make test-gpu     the tests that need an NVIDIA GPU
 #   make check        ruff and pyright
 #   make install      only create .venv
 #
@@ -15,7 +16,7 @@ TORCH_INDEX ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check install clean
+.PHONY: demo test test-all test-gpu check install clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -27,6 +28,9 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	@$(VENV)/bin/python -m pytest -q
+
+test-gpu: $(STAMP)
+	@MJXRL_TEST_DEVICE=cuda $(VENV)/bin/python -m pytest -q -m gpu
 
 check: $(STAMP)
 	@$(VENV)/bin/ruff check

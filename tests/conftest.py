@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -10,8 +11,10 @@ import torch
 
 from mjxrl import runtime
 
-runtime.set_up("cpu", "jax")  # compiled programs are kept between test runs
-torch.set_num_threads(2)
+# jax takes one set of devices per process: `make test-gpu` runs the tests marked gpu, by themselves, on the GPU
+DEVICE = os.environ.get("MJXRL_TEST_DEVICE", "cpu")
+runtime.set_up(DEVICE, "jax")  # compiled programs are kept between test runs
+torch.set_num_threads(1)  # steady on a busy machine
 
 from mjxrl.envs import task_class  # noqa: E402
 from mjxrl.parity import Report, compare  # noqa: E402
@@ -20,6 +23,13 @@ from mjxrl.vector_env import VectorEnv  # noqa: E402
 
 def make_env(env_id: str, num_envs: int, backend: str) -> VectorEnv:
     return VectorEnv(task_class(env_id)(), num_envs, backend=backend, device=torch.device("cpu"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_gpu = DEVICE == "cuda" and torch.cuda.is_available()
+    for item in items:
+        if item.get_closest_marker("gpu") and not on_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU: make test-gpu"))
 
 
 @pytest.fixture(scope="session")
