@@ -19,8 +19,10 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test test-all test-gpu check install clean
 .DEFAULT_GOAL := demo
 
+# thousands of worlds where there is a GPU, a few elsewhere
 demo: $(STAMP)
-	@$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo td3 --max-minutes 5 \
+	@preset=laptop; if nvidia-smi >/dev/null 2>&1; then preset=auto; fi; \
+	$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo td3 --preset $$preset --max-minutes 5 \
 		--run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: $(STAMP)

@@ -16,7 +16,7 @@ class Ant(Task):
 
     fields: ClassVar = ("qpos", "qvel", "xpos", "cfrc_ext")
     gymnasium_id: ClassVar = "Ant-v5"
-    max_contacts: ClassVar = 8  # C saw 6 at most, thrown on its back, of 25 that could be
+    max_contacts: ClassVar = 8  # C saw 6 at most, thrown down at any angle, of 25 that could be
 
     xml_file: str = "ant.xml"
     frame_skip: int = 5

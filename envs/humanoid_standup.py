@@ -15,7 +15,7 @@ class HumanoidStandup(HumanoidObservation):
     """Keywords and defaults are those of Gymnasium's HumanoidStandupEnv."""
 
     gymnasium_id: ClassVar = "HumanoidStandup-v5"
-    max_contacts: ClassVar = 16  # C saw 11 at most of 109 (frictionless) and 29 that could be
+    max_contacts: ClassVar = 16  # from its own resets C saw 11 at most, of 109 (frictionless) and 29
 
     xml_file: str = "humanoidstandup.xml"
     frame_skip: int = 5

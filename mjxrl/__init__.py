@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from mjxrl.gymnasium import register
 
 if TYPE_CHECKING:
+    from mjxrl.policy import load_policy as load_policy
     from mjxrl.vector_env import make_vec as make_vec
 
 __version__ = "0.1.0"
-__all__ = ["make_vec"]
+__all__ = ["load_policy", "make_vec"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from mjxrl.vector_env import make_vec
 
         return make_vec
+    if name == "load_policy":
+        from mjxrl.policy import load_policy
+
+        return load_policy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

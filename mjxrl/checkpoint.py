@@ -21,7 +21,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from mjxrl.files import sync_folder, write_atomically
+from mjxrl.files import digest, sync_folder, write_atomically
 from mjxrl.run_dir import RunError
 
 FORMAT = 1
@@ -59,6 +59,7 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
             write_atomically(aside / f"{name}.safetensors", data)
             hashes[name] = hashlib.sha256(data).hexdigest()
         manifest = {"format": FORMAT, "step": step, **info, "sha256": hashes}
+        manifest["manifest_sha256"] = digest(manifest)
         write_atomically(aside / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
         shutil.rmtree(final, ignore_errors=True)
         os.replace(aside, final)
@@ -126,12 +127,15 @@ def read_manifest(run_dir: Path, which: str, expect: Mapping[str, Any]) -> dict[
         raise CheckpointError(f"{run_dir} has no checkpoint {which!r}: allowed: {present}")
     try:
         manifest = json.loads((path / MANIFEST).read_text())
+        format_, expected = manifest["format"], manifest.pop("manifest_sha256", None)
         if not isinstance(manifest["sha256"], dict):
             raise TypeError
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"checkpoint {path} is damaged: {MANIFEST} is missing or unreadable") from None
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"checkpoint {path} has format {manifest.get('format')!r}: allowed: {FORMAT}")
+    if format_ != FORMAT:
+        raise CheckpointError(f"checkpoint {path} has format {format_!r}: allowed: {FORMAT}")
+    if expected not in (None, digest(manifest)):  # the first runs noted none
+        raise CheckpointError(f"checkpoint {path} is damaged: {MANIFEST} was altered")
     for name, value in expect.items():
         if manifest.get(name) != value:
             raise CheckpointError(f"checkpoint {path} has {name} {manifest.get(name)!r}: allowed: {value!r}")

@@ -15,6 +15,12 @@ ALGORITHMS = ("td3", "sac")
 BACKENDS = ("auto", "jax", "warp", "native")
 PHYSICS_PRESETS = ("exact", "fast")
 DEVICES = ("auto", "cpu", "cuda")
+PRESETS = ("auto", "paper", "laptop", "fast")
+CRITICS = ("scalar", "categorical")
+ACTIVATIONS = ("relu", "silu")
+ACTOR_QS = ("first", "min", "mean")
+LR_SCHEDULES = ("constant", "linear", "cosine")
+ON_NAN = ("report", "raise")
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,34 @@ class LearnerConfig:
     """Widths of each critic's hidden layers, in units."""
     layer_norm: bool = False
     """LayerNorm after each hidden layer of the critics."""
+    critic_activation: str = "relu"
+    """relu | silu, after each hidden layer of the critics."""
+    critic: str = "scalar"
+    """scalar: a critic's output is the value; categorical: a distribution over returns (C51), its mean the value."""
+    atoms: int = 101
+    """Returns that a categorical critic tells apart."""
+    value_range: float = 10.0
+    """A categorical critic's returns lie in plus or minus this, in units of reward (scaled, with scale_rewards)."""
+    actor_q: str = "min"
+    """What the policy climbs: first (Q_1, TD3's paper) | min (SAC's paper) | mean of the critics."""
+    scale_rewards: bool = False
+    """Divide rewards by a running estimate of the spread of returns, which then lie in plus or minus 5."""
     actor_lr: float = 3e-4
     """Adam step size of the actor."""
     critic_lr: float = 3e-4
     """Adam step size of the critics."""
+    weight_decay: float = 0.0
+    """AdamW's decay of actor and critics per unit of step size; 0 is Adam."""
+    lr_schedule: str = "constant"
+    """Step sizes over --total-steps: constant | linear | cosine, falling to --learner.lr-final of the first ones."""
+    lr_final: float = 0.1
+    """Fraction of the first step sizes that linear and cosine end with."""
+    bf16: bool = False
+    """Matrix products of the updates in bfloat16; targets, discounts, losses and parameters stay float32."""
+    graphs: bool = False
+    """Launch up to 16 updates at once as a CUDA graph (on a GPU)."""
+    compile: bool = False
+    """Targets and losses through torch.compile."""
     threads: int = 0
     """CPU threads of the learner; 0: by rule. 1 is slower on an idle machine and steadier on a busy one."""
     normalize_obs: bool = False
@@ -77,6 +107,8 @@ class LearnerConfig:
 class Td3Config:
     exploration_noise: float = 0.1
     """Standard deviation of the Gaussian added to actions in [-1, 1] while collecting."""
+    exploration_noise_max: float | None = None
+    """If given, world i's standard deviation is fixed, evenly spread from --td3.exploration-noise to this."""
     target_noise: float = 0.2
     """Standard deviation of target policy smoothing; 0 switches it off."""
     target_noise_clip: float = 0.5
@@ -129,8 +161,10 @@ class Config:
     """Task id, or my_module:MyTask for a task of your own."""
     algo: str = "sac"
     """Learner: td3 | sac."""
+    preset: str = "auto"
+    """Defaults: paper | laptop (few worlds, small networks) | fast (thousands of worlds on a GPU) | auto, by worlds."""
     num_envs: int = 64
-    """Worlds stepped together; 4096 by default on a GPU, 64 on the native backend."""
+    """Worlds stepped together; by default 4096 on a GPU, 64 on the native backend, 8 with --preset laptop."""
     backend: str = "auto"
     """Physics: auto | jax (MJX, float32) | warp (MJX on Warp kernels, float32) | native (MuJoCo in C on the CPU)."""
     device: str = "auto"
@@ -147,6 +181,8 @@ class Config:
     """Go on with the interrupted run in this folder, exactly; only --total-steps and --max-minutes may change."""
     init_from: Path | None = None
     """Start from the weights of this run (networks and observation statistics, nothing else)."""
+    on_nan: str = "report"
+    """When a world diverges: report | raise. It is restarted and left out; raise ends the run at the next log line."""
     task: Any = None
     """Keywords of the task, named as in Gymnasium's constructor."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)

@@ -1,8 +1,10 @@
-"""What accumulates between two lines of metrics: means of the learner's numbers, and rates."""
+"""What accumulates between two lines of metrics: means of the learner's numbers, rates, and time by phase."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,10 +18,19 @@ class Interval:
         self._counts: dict[str, int] = {}
         self._started = self._since = time.monotonic()
         self._steps = self._updates = 0
+        self._phases: dict[str, float] = {}
 
     def begin(self, steps: int, updates: int) -> None:
         """Count rates from here: a resumed run has not made the steps before it."""
         self._since, self._steps, self._updates = time.monotonic(), steps, updates
+        self._phases = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time of a block as `time/<name>_s`: the host's, which on a GPU only launches the work."""
+        started = time.perf_counter()
+        yield
+        self._phases[name] = self._phases.get(name, 0.0) + time.perf_counter() - started
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Add the learner's numbers of one vector step; a name is missing where no policy update fell due."""
@@ -30,7 +41,7 @@ class Interval:
     def pop(self, steps: int, updates: int) -> dict[str, float]:
         """Means and rates since the last call."""
         sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
-        metrics = {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
+        metrics = {f"learner/{name}": total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
         now = time.monotonic()
         seconds = now - self._since
         metrics |= {
@@ -39,6 +50,7 @@ class Interval:
             "time/env_steps_per_s": (steps - self._steps) / seconds,
             "time/updates_per_s": (updates - self._updates) / seconds,
         }
+        metrics |= {f"time/{name}_s": spent for name, spent in self._phases.items()}
         self._sums, self._counts = {}, {}
         self.begin(steps, updates)
         return metrics

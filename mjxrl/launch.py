@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mjxrl import checkpoint, run_dir, runtime
+from mjxrl import checkpoint, memory, run_dir, runtime
 from mjxrl.checkpoint import CheckpointError
 from mjxrl.config import Config
 from mjxrl.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
@@ -29,12 +29,13 @@ def train(config: Config) -> int:
 
     Raises:
         UnavailableError: the device or the backend asked for is not there.
+        MemoryProblem: the run would not fit; nothing has been compiled or written then.
         RunError: the run directory is in use or not empty, or `resume` or `init_from` holds no usable checkpoint.
     """
     stop = Stop(config.max_minutes)
     kind = runtime.resolve_device(config.device)
     backend, reason = runtime.resolve_backend(config.backend, kind)
-    runtime.set_up(kind, backend)
+    prepare(config, kind, backend)
     rule = runtime.split_threads(runtime.available_cores(), backend, kind)
     threads = runtime.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
     runtime.set_torch_threads(threads.learner)
@@ -59,8 +60,10 @@ def train(config: Config) -> int:
         ) as logger:
             logger.say(f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}")
             logger.say(f"device {kind} ({name}), backend {backend} ({reason})")
+            logger.say(f"preset {config.preset}: {in_words(config)}")
             logger.say(f"threads: {threads.physics} physics, {threads.learner} learner")
-            for remark in remarks:
+            unused = runtime.unused_gpu() if kind == "cpu" and config.device == "auto" else None
+            for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
                 logger.say(remark)
             trainer.run(logger, stop)
         if stop.signal is None:
@@ -68,6 +71,34 @@ def train(config: Config) -> int:
     if stop.signal is not None:
         print(f"stopped by {stop.signal.name} at {trainer.steps:,} steps; go on with: --resume {path}", file=sys.stderr)
     return stop.exit_status
+
+
+def prepare(config: Config, device: str, backend: str) -> None:
+    """Set the process up, with jax's share of the GPU as the rest of the run leaves it, and refuse what cannot work.
+
+    Raises:
+        UnavailableError: torch or jax does not see the GPU.
+        MemoryProblem: the run does not fit.
+    """
+    if device == "cuda":
+        runtime.confirm_torch_sees_cuda()
+    runtime.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
+    share = memory.check(config, backend, device)
+    # a process that has imported jax already has divided the memory
+    runtime.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else share)
+    if share is not None:
+        runtime.confirm_jax_sees_cuda(backend)
+
+
+def in_words(config: Config) -> str:
+    """What a run learns from, on one line."""
+    learner = config.learner
+    critic = f"{learner.num_critics} {learner.critic} critics" + (" with LayerNorm" if learner.layer_norm else "")
+    widths = "x".join(map(str, learner.critic_hidden))
+    return (
+        f"{learner.updates_per_step} updates of batch {learner.batch_size} per vector step, {critic} of {widths}, "
+        f"{learner.n_step}-step returns, tau {learner.tau}"
+    )
 
 
 def initial_weights(config: Config) -> dict[str, Tensor]:

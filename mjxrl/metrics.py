@@ -95,6 +95,9 @@ class CsvFile:
         kept: list[dict[str, str]] = []
         if resume_step is not None and path.exists():
             self._columns, kept = _read(path)
+            if self._columns[0] != STEP:  # not ours, or damaged: it is put aside, not lost
+                os.replace(path, path.with_suffix(".damaged.csv"))
+                self._columns, kept = [STEP], []
             kept = [row for row in kept if int(row[STEP]) <= resume_step]
             self._rewrite(kept)
         else:
@@ -134,11 +137,21 @@ def _lines(rows: list[list[str]]) -> str:
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a metrics.csv; a last line that a crash cut short is left out."""
-    whole, _, _ = path.read_text().rpartition("\n")
+    """Columns and rows of a metrics.csv; a line that a crash cut short or that was damaged is left out."""
+    whole, _, _ = path.read_text(errors="replace").rpartition("\n")
     lines = list(csv.reader(whole.splitlines()))
     columns = lines[0] if lines else [STEP]
-    return columns, [dict(zip(columns, line, strict=True)) for line in lines[1:] if len(line) == len(columns)]
+    whole_lines = (line for line in lines[1:] if len(line) == len(columns) and _numbers(line))
+    return columns, [dict(zip(columns, line, strict=True)) for line in whole_lines]
+
+
+def _numbers(line: list[str]) -> bool:
+    """Whether a line is a whole number of steps and numbers or nothing behind it."""
+    try:
+        [float(cell) for cell in line[1:] if cell]
+    except ValueError:
+        return False
+    return line[0].isdecimal()
 
 
 class TensorBoardFile:

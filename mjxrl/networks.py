@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 class Layer(NamedTuple):
-    """One linear layer of E members, followed by LayerNorm if it has a gain."""
+    """One linear layer of E members, followed by LayerNorm if it has a gain and, if hidden, by its activation."""
 
     weight: Tensor
     """(E, in, out)"""
@@ -30,6 +30,8 @@ class Layer(NamedTuple):
     """(E, 1, out) of LayerNorm"""
     shift: Tensor | None
     """(E, 1, out) of LayerNorm"""
+    activation: str = "relu"
+    """relu | silu, after a hidden layer"""
 
 
 class Network:
@@ -41,6 +43,7 @@ class Network:
         sizes: units of the input, the hidden layers and the output.
         members: E.
         layer_norm: LayerNorm after each hidden layer.
+        activation: of the hidden layers, relu or silu.
         output_scale: factor on the initial output layer; a small one makes the first outputs small.
         generator: draws the initial values; on the CPU, so that every device starts from the same numbers.
         device: where the parameters live.
@@ -56,6 +59,7 @@ class Network:
         *,
         members: int = 1,
         layer_norm: bool = False,
+        activation: str = "relu",
         output_scale: float = 1.0,
         generator: torch.Generator,
         device: torch.device | str,
@@ -72,21 +76,22 @@ class Network:
             if layer_norm and not is_output:
                 initial[f"{i}.gain"] = torch.ones(members, 1, fan_out)
                 initial[f"{i}.shift"] = torch.zeros(members, 1, fan_out)
-        self._bind({name: tensor.to(device, dtype) for name, tensor in initial.items()})
+        self._bind({name: tensor.to(device, dtype) for name, tensor in initial.items()}, activation)
 
-    def _bind(self, values: dict[str, Tensor]) -> None:
+    def _bind(self, values: dict[str, Tensor], activation: str) -> None:
+        self._activation = activation
         self.flat = torch.cat([value.reshape(-1) for value in values.values()])
         views = self.flat.split([value.numel() for value in values.values()])
         self._named = {name: view.view(values[name].shape) for name, view in zip(values, views, strict=True)}
         trained = {name: view.detach().requires_grad_() for name, view in self._named.items()}
-        self.frozen = _layers(self._named)
-        self.layers = _layers(trained)
+        self.frozen = _layers(self._named, activation)
+        self.layers = _layers(trained, activation)
         self.parameters = list(trained.values())
 
     def copy(self) -> Network:
         """A network with the same values and its own storage: a target."""
         twin = object.__new__(Network)
-        twin._bind(self._named)
+        twin._bind(self._named, self._activation)
         return twin
 
     @torch.no_grad()
@@ -108,10 +113,10 @@ def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
-def _layers(named: dict[str, Tensor]) -> list[Layer]:
+def _layers(named: dict[str, Tensor], activation: str) -> list[Layer]:
     count = len({name.split(".")[0] for name in named})
     return [
-        Layer(named[f"{i}.weight"], named[f"{i}.bias"], named.get(f"{i}.gain"), named.get(f"{i}.shift"))
+        Layer(named[f"{i}.weight"], named[f"{i}.bias"], named.get(f"{i}.gain"), named.get(f"{i}.shift"), activation)
         for i in range(count)
     ]
 
@@ -119,6 +124,8 @@ def _layers(named: dict[str, Tensor]) -> list[Layer]:
 def _activate(layer: Layer, x: Tensor) -> Tensor:
     if layer.gain is not None and layer.shift is not None:
         x = torch.addcmul(layer.shift, F.layer_norm(x, x.shape[-1:]), layer.gain)
+    if layer.activation == "silu":
+        return F.silu(x)
     return F.relu(x, inplace=True)  # no backward needs the value before it
 
 
@@ -137,12 +144,12 @@ def actor_outputs(layers: Sequence[Layer], obs: Tensor) -> Tensor:
         # Plain products: on CPUs a batched one of a single member is slower, its gradient by a third.
         x = torch.addmm(layer.bias.view(-1), x, layer.weight.squeeze(0))
         if i < len(layers) - 1:
-            x = F.relu(x, inplace=True)
-    return x
+            x = _activate(layer, x)
+    return x.to(obs.dtype)  # autocast ends here
 
 
-def q_values(layers: Sequence[Layer], obs: Tensor, action: Tensor) -> Tensor:
-    """Q_1 .. Q_E of (B, O) normalised observations and (B, A) actions: (E, B)."""
+def critic_outputs(layers: Sequence[Layer], obs: Tensor, action: Tensor) -> Tensor:
+    """What E critics say of (B, O) normalised observations and (B, A) actions: (E, B, outputs)."""
     first, members, split = layers[0], layers[0].weight.shape[0], obs.shape[-1]
     if action.requires_grad:
         # The policy gradient asks for dQ/da only; kept apart, the product with the observation needs no gradient.
@@ -154,17 +161,22 @@ def q_values(layers: Sequence[Layer], obs: Tensor, action: Tensor) -> Tensor:
     x = _activate(first, x)
     for layer in layers[1:-1]:
         x = _activate(layer, torch.baddbmm(layer.bias, x, layer.weight))
-    return _output(layers[-1], x)[..., 0]
+    return _output(layers[-1], x).to(obs.dtype)  # autocast ends here
+
+
+def q_values(layers: Sequence[Layer], obs: Tensor, action: Tensor) -> Tensor:
+    """Q_1 .. Q_E, (E, B), of critics whose one output is the value."""
+    return critic_outputs(layers, obs, action)[..., 0]
 
 
 def first_member(layers: Sequence[Layer]) -> list[Layer]:
     """The layers of Q_1 alone, as an ensemble of one."""
     return [
-        Layer(
-            layer.weight[:1],
-            layer.bias[:1],
-            None if layer.gain is None else layer.gain[:1],
-            None if layer.shift is None else layer.shift[:1],
+        layer._replace(
+            weight=layer.weight[:1],
+            bias=layer.bias[:1],
+            gain=None if layer.gain is None else layer.gain[:1],
+            shift=None if layer.shift is None else layer.shift[:1],
         )
         for layer in layers
     ]

@@ -1,4 +1,4 @@
-"""Running statistics of observations, on the device."""
+"""Running statistics of observations and of returns, on the device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 CLIP = 10.0  # standard deviations
+RETURN_LIMIT = 5.0  # scaled rewards: the largest return seen so far, at most
 EPSILON = 1e-2  # added to the standard deviation: inputs that hardly ever move (rare contact forces) must not explode
 
 
@@ -75,4 +76,70 @@ class RunningNorm:
         self.mean.copy_(state["mean"])
         self.var.copy_(state["var"])
         self.count.copy_(state["count"])
+        self._refresh()
+
+
+class ReturnScale:
+    """Scales rewards so that discounted returns have a standard deviation of 1 or less and stay within RETURN_LIMIT,
+    whatever units a task's rewards have: critics then need no range of values set by hand.
+
+    The factor is 1 / max(std G, max |G| / RETURN_LIMIT) over the returns so far, G_t = r_t + gamma G_(t-1) within each
+    world's episode. Lee et al. (2025), "Hyperspherical Normalization for Scalable Deep Reinforcement Learning",
+    arXiv 2502.15280.
+
+    Args:
+        num_envs: worlds N.
+        gamma: discount per step.
+        device: where the statistics live.
+        dtype: of the statistics.
+        enabled: if false, `factor` is None and there is no state.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        gamma: float,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        *,
+        enabled: bool = True,
+    ) -> None:
+        self._gamma = gamma
+        self._stats = RunningNorm(1, device, dtype, enabled=enabled)
+        self._returns = torch.zeros(num_envs, device=device, dtype=dtype)
+        self._largest = torch.zeros((), device=device, dtype=dtype)
+        self.factor = torch.ones((), device=device, dtype=dtype) if enabled else None
+        """0-d, what rewards are multiplied with; changes in place."""
+
+    @torch.no_grad()
+    def update(self, reward: Tensor, ended: Tensor, valid: Tensor) -> None:
+        """Add one vector step: rewards, (N,); where the episode ended, (N,) bool; which worlds count, (N,) bool."""
+        if self.factor is None:
+            return
+        self._returns.mul_(self._gamma).add_(torch.where(valid, reward, 0))
+        self._stats.update(self._returns.unsqueeze(-1), valid)
+        self._largest.copy_(torch.maximum(self._largest, torch.where(valid, self._returns.abs(), 0).max()))
+        self._returns.masked_fill_(ended | ~valid, 0)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self.factor is not None:
+            spread = torch.maximum(self._stats.var.sqrt()[0], self._largest / RETURN_LIMIT)
+            self.factor.copy_(torch.where(self._largest > 0, 1 / spread.clamp(min=1e-12), 1))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of the statistics and of each world's running return; empty when disabled."""
+        if self.factor is None:
+            return {}
+        own = {"returns": self._returns.clone(), "largest": self._largest.clone()}
+        return self._stats.state_dict() | own
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Copy saved statistics in; without `returns`, the worlds' running returns stay."""
+        if self.factor is None:
+            return
+        self._stats.load_state_dict(state)
+        self._largest.copy_(state["largest"])
+        if "returns" in state:
+            self._returns.copy_(state["returns"])
         self._refresh()

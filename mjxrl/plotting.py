@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 CURVES = {"eval/return": "evaluation (deterministic policy)", "train/return": "training episodes"}
 
@@ -33,7 +35,51 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, title: str = "") -> None:
     figure.savefig(out, dpi=120)
 
 
+def plot_seeds(groups: Mapping[str, Sequence[Path]], out: Path, title: str = "") -> None:
+    """Draw, for each group of runs that differ in their seed only, the mean return and its standard deviation.
+
+    The evaluations are drawn, or the training episodes where a run has no evaluation. Between its points a run counts
+    by linear interpolation; a curve covers the steps that all its runs cover.
+
+    Raises:
+        FileNotFoundError: a run has no metrics.csv.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, run_dirs in groups.items():
+        steps, returns = common_curves([read_metrics(run_dir) for run_dir in run_dirs])
+        if not len(steps):
+            continue
+        mean, spread = returns.mean(0), returns.std(0)
+        [line] = axes.plot(steps, mean, linewidth=2.0, label=f"{name}: mean ± std of {len(returns)} seeds")
+        axes.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.plot(steps, returns.T, color=line.get_color(), alpha=0.4, linewidth=0.6)
+    axes.set(xlabel="environment transitions", ylabel="return", title=title or ", ".join(groups))
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    figure.savefig(out, dpi=120)
+
+
+def common_curves(runs: Sequence[Sequence[Mapping[str, float]]]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, (T,), that all runs cover, and each run's return there, (runs, T); T is 0 where they share none."""
+    column = "eval/return" if all(any("eval/return" in row for row in rows) for rows in runs) else "train/return"
+    curves = [np.array([(row["step"], row[column]) for row in rows if column in row]).reshape(-1, 2) for rows in runs]
+    if not curves or any(len(curve) == 0 for curve in curves):
+        return np.empty(0), np.empty((len(curves), 0))
+    low, high = max(curve[0, 0] for curve in curves), min(curve[-1, 0] for curve in curves)
+    steps = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
+    steps = steps[(steps >= low) & (steps <= high)]
+    return steps, np.stack([np.interp(steps, curve[:, 0], curve[:, 1]) for curve in curves])
+
+
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
-    """The rows of a run's metrics.csv; a row has only the columns that were written at its step."""
+    """The rows of a run's metrics.csv; a row has only the columns that were written at its step.
+
+    Raises:
+        FileNotFoundError: the run has none.
+    """
     with (run_dir / "metrics.csv").open(newline="") as file:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]

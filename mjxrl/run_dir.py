@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from mjxrl import runtime
 from mjxrl.config import Config
 from mjxrl.envs import task_class
-from mjxrl.files import write_atomically
+from mjxrl.files import digest, write_atomically
 
 CONFIG = "config.json"
 
@@ -40,9 +40,9 @@ def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
     """Write `config.json`: every option, what `auto` became, versions, device, and the same of each earlier start."""
     file = path / CONFIG
     earlier = json.loads(file.read_text()) if file.exists() else None
-    history = [*earlier.pop("earlier"), earlier] if earlier else []
-    content = {"config": _plain(config), "resolved": resolved, "versions": runtime.versions(), "earlier": history}
-    write_atomically(file, json.dumps(content, indent=2).encode() + b"\n")
+    history = [*earlier.pop("earlier", []), earlier] if earlier else []
+    plain, about = _plain(config), {"resolved": resolved, "versions": runtime.versions(), "earlier": history}
+    write_atomically(file, json.dumps({"config": plain, "sha256": digest(plain), **about}, indent=2).encode() + b"\n")
 
 
 @contextmanager
@@ -74,11 +74,15 @@ def load_config(path: Path) -> Config:
     """
     file = path / CONFIG
     try:
-        options = json.loads(file.read_text())["config"]
+        content = json.loads(file.read_text())
+        options = content["config"]
+        expected = content.get("sha256", digest(options))
     except FileNotFoundError:
         raise RunError(f"{path}: allowed: a run directory (it has no {CONFIG})") from None
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{file} is not a run's configuration") from None
+    if digest(options) != expected:
+        raise RunError(f"{file} was altered since the run wrote it")
     try:
         task = _built(task_class(options["env"]), options.pop("task") or {})
         return dataclasses.replace(_built(Config, options), task=task)

@@ -26,6 +26,7 @@ _BACKEND_FOR = {
 }
 
 
+_set_here: dict[str, str] = {}  # settings that `set_up` made and may change again
 WITHOUT_WARP = "--backend warp: allowed: jax, native without Warp: pip install 'mjxrl[warp]'"
 
 
@@ -76,7 +77,8 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
             raise RuntimeError(f"call mjxrl.runtime.set_up before importing jax, which now misses {', '.join(late)}")
     os.environ.update(fixed)
     for name, value in preferred.items():
-        os.environ.setdefault(name, value)
+        if os.environ.get(name) in (None, _set_here.get(name)):
+            os.environ[name] = _set_here[name] = value
     headless = not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if sys.platform == "linux" and headless:
         os.environ.setdefault("MUJOCO_GL", "egl")  # renders without a window
@@ -128,7 +130,7 @@ def cuda_problem() -> str | None:
     """Why torch could not use an NVIDIA GPU here, or None if it could; asks the driver, imports nothing large."""
     torch_version = _installed("torch")
     if torch_version is not None and torch_version.endswith("+cpu"):
-        return f"the installed torch {torch_version} is a CPU build"
+        return f"the installed torch {torch_version} is a CPU build: pip install --force-reinstall 'torch>=2.11'"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides every GPU"
     driver = _cuda_driver()
@@ -138,6 +140,49 @@ def cuda_problem() -> str | None:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
         return "the NVIDIA driver sees no GPU"
     return None
+
+
+def confirm_torch_sees_cuda() -> None:
+    """Make sure that torch can use the GPU that the driver shows.
+
+    Raises:
+        UnavailableError: it cannot; the message says what to install.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        raise UnavailableError(
+            f"--device cuda: allowed: auto, cpu on this machine, because torch {torch.__version__}, {built}, sees no "
+            "GPU while the driver does: pip install --force-reinstall 'torch>=2.11', or a newer driver"
+        )
+
+
+def confirm_jax_sees_cuda(backend: str) -> None:
+    """Make sure that jax, which is imported now, can use the GPU that torch does.
+
+    Raises:
+        UnavailableError: it cannot; the message says what to install.
+    """
+    import jax
+
+    try:
+        found = jax.devices("cuda")
+    except RuntimeError:
+        found = []
+    if not found:
+        raise UnavailableError(
+            f"--backend {backend}: allowed: native with --device cuda here, because jax {jax.__version__} sees no GPU "
+            "while torch does: pip install 'mjxrl[cuda]'"
+        )
+
+
+def unused_gpu() -> str | None:
+    """Why the GPU that the driver shows is not used, or None if there is none to use or nothing in the way."""
+    driver, count = _cuda_driver(), ctypes.c_int(0)
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or not count.value:
+        return None
+    return cuda_problem()
 
 
 def device_name(device: str) -> str:

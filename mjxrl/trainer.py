@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mjxrl import checkpoint
+from mjxrl.alarms import AlarmBell
 from mjxrl.checkpoint import REPLAY
 from mjxrl.checkpoint_writer import CheckpointWriter
 from mjxrl.config import Config
@@ -17,6 +18,8 @@ from mjxrl.evaluation import EvalResult, evaluate_backend
 from mjxrl.interval import Interval
 from mjxrl.learners import Learner, make_learner
 from mjxrl.metrics import MetricsLogger
+from mjxrl.plotting import read_metrics
+from mjxrl.quarantine import Quarantine
 from mjxrl.replay import Replay
 from mjxrl.stopping import Stop
 from mjxrl.vector_env import VectorEnv
@@ -46,26 +49,38 @@ class Trainer:
         self.replay = Replay(worlds, *sizes, capacity=config.replay.capacity, time_limit=limit, device=device)
         self.episodes = EpisodeStats(worlds, limit, device)
         self.interval = Interval()
+        self.quarantine = Quarantine(path, worlds, *sizes, device, raising=config.on_nan == "raise")
         self.obs: Tensor | None = None  # what the policy sees next
         self.steps = self.updates = 0
         self.best = float("-inf")
         self._saved_at: int | None = None
 
     def run(self, logger: MetricsLogger, stop: Stop) -> None:
-        """Train until `total_steps` or until `stop` says so, and leave a checkpoint."""
+        """Train until `total_steps` or until `stop` says so, and leave a checkpoint.
+
+        Raises:
+            DivergedError: a world diverged, and `on_nan` is "raise"; the checkpoint is written all the same.
+        """
         config, writer = self.config, CheckpointWriter(self.path, self.config.checkpoint.keep, logger.say)
         obs = self._start() if self.obs is None else self.obs
+        bell = AlarmBell(config, read_metrics(self.path))
+        self.learner.warm_up(self.replay)
         self.interval.begin(self.steps, self.updates)
         while self.steps < config.total_steps and not stop:
-            action = self._act(obs)
-            self.env.dispatch(action)
+            with self.interval.phase("act"):
+                action = self._act(obs)
+                self.env.dispatch(action)
             if self._ready():
-                self.interval.add(self.learner.update(self.replay, config.learner.updates_per_step, self.generator))
+                with self.interval.phase("update"):
+                    self.interval.add(self.learner.update(self.replay, config.learner.updates_per_step, self.generator))
                 self.updates += config.learner.updates_per_step
-            result = self.env.collect()
+            with self.interval.phase("collect"):
+                result = self.env.collect()
             self.replay.append(action, *result[1:4], result.final_obs, result.obs, result.valid)
             self.learner.observe(result.obs, result.valid)
+            self.learner.observe_rewards(result.reward, result.terminated | result.truncated, result.valid)
             self.episodes.update(result)
+            self.quarantine.watch(obs, action, result.valid, self.steps)
             self.obs = obs = result.obs
             self.steps += config.num_envs
             row: dict[str, float] = {}
@@ -74,11 +89,15 @@ class Trainer:
             if self._due(config.eval.every):
                 row |= self._evaluate(writer)
             if row:
+                row |= bell.columns(self.steps, row, logger.say)
                 logger.log(self.steps, row)
+                if self.quarantine.ends_run(row, logger.say):
+                    break
             if self._due(config.checkpoint.every):
                 self.save(writer)
         self.save(writer)
         writer.wait()
+        self.quarantine.check()
 
     def evaluate(self) -> EvalResult:
         """Whole episodes of the deterministic policy, every time from the same first states."""

@@ -12,7 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mjxrl.config import ALGORITHMS, BACKENDS, DEVICES, PHYSICS_PRESETS, Config
+from mjxrl.config import (
+    ACTIVATIONS,
+    ACTOR_QS,
+    ALGORITHMS,
+    BACKENDS,
+    CRITICS,
+    DEVICES,
+    LR_SCHEDULES,
+    ON_NAN,
+    PHYSICS_PRESETS,
+    PRESETS,
+    Config,
+)
 
 
 class Rule(NamedTuple):
@@ -59,6 +71,8 @@ RULES: dict[str, Rule] = {
     "algo": _one_of(ALGORITHMS),
     "backend": _one_of(BACKENDS),
     "device": _one_of(DEVICES),
+    "on_nan": _one_of(ON_NAN),
+    "preset": _one_of(PRESETS),
     "num_envs": _COUNT,
     "total_steps": _COUNT,
     "max_minutes": _or_none(_real(0, open_low=True)),
@@ -82,7 +96,16 @@ RULES: dict[str, Rule] = {
     "learner.critic_hidden": _WIDTHS,
     "learner.actor_lr": _STEP_SIZE,
     "learner.critic_lr": _STEP_SIZE,
+    "learner.critic_activation": _one_of(ACTIVATIONS),
+    "learner.critic": _one_of(CRITICS),
+    "learner.atoms": _whole(2),
+    "learner.value_range": _real(0, open_low=True),
+    "learner.actor_q": _one_of(ACTOR_QS),
+    "learner.weight_decay": _real(0),
+    "learner.lr_schedule": _one_of(LR_SCHEDULES),
+    "learner.lr_final": _real(0, 1),
     "td3.exploration_noise": _real(0),
+    "td3.exploration_noise_max": _or_none(_real(0)),
     "td3.target_noise": _real(0),
     "td3.target_noise_clip": _real(0),
     "sac.init_temperature": _real(0, open_low=True),

@@ -86,7 +86,8 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
     final_obs = task.observation(xp, after)
     elapsed = state.elapsed + 1
 
-    finite = xp.isfinite(final_obs).all(axis=1) & xp.isfinite(reward)
+    # the action too: MuJoCo quietly takes zeros for controls that are not finite
+    finite = xp.isfinite(final_obs).all(axis=1) & xp.isfinite(reward) & xp.isfinite(action).all(axis=1)
     valid = finite & ~physics.diverged(simulated)
     terminated = task.terminated(xp, after) | ~valid
     truncated = (elapsed >= task.max_episode_steps) & valid

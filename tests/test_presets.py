@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mjxrl import runtime
-from mjxrl.config import ALGORITHMS, BACKENDS, Config
+from mjxrl.config import ALGORITHMS, BACKENDS, PRESETS, Config
 from mjxrl.presets import default_config, merged
 from mjxrl.validation import validate
 
-TASKS = ["Ant-v5", "HalfCheetah-v5"]
+TASKS = ["Ant-v5", "HalfCheetah-v5", "Humanoid-v5"]
 
 
 @given(
@@ -18,10 +18,14 @@ TASKS = ["Ant-v5", "HalfCheetah-v5"]
     num_envs=st.none() | st.integers(1, 20_000),
     backend=st.sampled_from(BACKENDS),
     device=st.sampled_from(["cpu", "cuda"]),
+    preset=st.sampled_from(PRESETS),
 )
-def test_every_preset_is_valid(env: str, algo: str, num_envs: int | None, backend: str, device: str) -> None:
-    config = default_config(env, algo, num_envs, backend, device)
+def test_every_preset_is_valid(
+    env: str, algo: str, num_envs: int | None, backend: str, device: str, preset: str
+) -> None:
+    config = default_config(env, algo, num_envs, backend, device, preset)
     assert validate(config) == []
+    assert config.preset != "auto" and preset in ("auto", config.preset)
     assert (config.env, config.algo, config.backend, config.device) == (env, algo, backend, device)
 
 
@@ -35,7 +39,31 @@ def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: str, num
     assert (learner.batch_size, learner.n_step, learner.gamma, learner.tau) == (256, 1, 0.99, 0.005)
     assert learner.warmup_steps == 10_000
     assert learner.actor_hidden == learner.critic_hidden == (256, 256)
-    assert not learner.layer_norm
+    assert not learner.layer_norm and learner.critic == "scalar" and learner.critic_activation == "relu"
+    assert learner.actor_q == {"td3": "first", "sac": "min"}[algo]
+    assert (learner.weight_decay, learner.lr_schedule, learner.bf16) == (0, "constant", False)
+    assert config == default_config("Ant-v5", algo, num_envs, device="cpu", preset="paper")
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: str) -> None:
+    laptop, paper = (default_config("Ant-v5", algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
+    assert default_config("Ant-v5", algo, device="cpu", preset="laptop").num_envs == 8
+    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True}
+    every = {name: {"every": steps} for name, steps in (("log", 5_000), ("eval", 10_000), ("checkpoint", 50_000))}
+    assert laptop == merged(paper, {"preset": "laptop", "learner": narrow, **every})
+
+
+def test_a_task_may_have_a_row_of_its_own() -> None:
+    humanoid, ant = (default_config(env, "td3", device="cuda", backend="jax") for env in ("Humanoid-v5", "Ant-v5"))
+    assert (humanoid.learner.batch_size, ant.learner.batch_size) == (32_768, 16_384)
+    assert (humanoid.learner.atoms, ant.learner.atoms) == (251, 101)
+    assert humanoid.td3.exploration_noise_max == 0.4 and ant.td3.exploration_noise_max == 0.8
+
+
+def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:
+    config = default_config("Humanoid-v5", "td3", 8, device="cpu", preset="fast")
+    assert config.learner.batch_size == config.learner.warmup_steps == 80
 
 
 @pytest.mark.parametrize(
@@ -50,6 +78,7 @@ def test_many_worlds_on_a_gpu_learn_from_few_large_batches() -> None:
     few, many = (default_config("Ant-v5", "sac", n, device="cuda") for n in (1023, 1024))
     assert few.learner.updates_per_step == 1023
     assert few.learner.batch_size == 256
+    assert (few.preset, many.preset) == ("paper", "fast")
     assert many.learner.updates_per_step == 8
     assert many.learner.batch_size == 8192
     assert many.replay.capacity == 1024 * 1024

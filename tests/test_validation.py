@@ -13,7 +13,8 @@ from mjxrl.config import Config
 from mjxrl.presets import merged
 from mjxrl.validation import RULES, flag, validate, validate_paths, value_of
 
-NO_RULE = {"resume", "env", "run_dir", "init_from", "task"}  # checked elsewhere: tasks by `task_class`, paths by `validate_paths`
+# checked elsewhere: tasks by `task_class`, paths by `validate_paths`
+NO_RULE = {"resume", "env", "run_dir", "init_from", "task"}
 
 
 def set_at(config: Config, path: str, value: Any) -> Config:

@@ -44,7 +44,7 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
         problems.append(f"--env {env}: {error}")
         task = None
     chosen: dict[str, Any] = {}
-    for name in ("algo", "backend", "device"):
+    for name in ("algo", "backend", "device", "preset"):
         given = last_value(argv, f"--{name}")
         chosen[name] = given if RULES[name].holds(given) else getattr(Config, name)
     worlds = last_value(argv, "--num-envs") or ""
@@ -53,6 +53,8 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
 
     parsed, wrong = parse(_with_keywords_of(task, default), argv, prog, fatal=problems)
     config = _converted(Config, parsed)
+    if config.preset == "auto":
+        config = dataclasses.replace(config, preset=default.preset)
     if task is None:
         wrong = [line for line in wrong if not line.startswith("--task.")]  # nobody knows which are right
     problems += wrong + validate(config) + validate_paths(config) + _unavailable(config)

@@ -15,8 +15,15 @@ def main() -> int:
     device = runtime.resolve_device(config.device)
     runtime.set_up(device, runtime.resolve_backend(config.backend, device)[0])  # before anything imports jax
     from mjxrl.launch import train
+    from mjxrl.quarantine import DivergedError
 
     try:
         return train(config)
     except (RunError, runtime.UnavailableError) as error:
         refuse([str(error)])
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # such as a full disk: the last checkpoint is whole
+        print(f"error: {error}; the last checkpoint stays: go on with --resume", file=sys.stderr)
+        return 1

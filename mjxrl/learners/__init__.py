@@ -28,6 +28,14 @@ class Learner(Protocol):
         """Update the observation statistics from fresh frames, (N, O); `mask`, (N,) bool, leaves rows out."""
         ...
 
+    def observe_rewards(self, reward: Tensor, ended: Tensor, valid: Tensor) -> None:
+        """Update the statistics of returns from one vector step, (N,) each, of worlds that are `valid`."""
+        ...
+
+    def warm_up(self, replay: Replay) -> None:
+        """Make ready for fast updates while nothing else uses the device; changes no state."""
+        ...
+
     def update(self, replay: Replay, updates: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Make K gradient updates; metrics are 0-d tensors on the device."""
         ...

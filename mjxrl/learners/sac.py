@@ -11,9 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
-from ..networks import Layer, actor_outputs, q_values
+from ..networks import Layer, actor_outputs, critic_outputs
 from ..replay import Batch
-from .common import ActorCritic, Adam, State, bellman_target, masked_mean
+from .batches import masked_mean
+from .common import ActorCritic
+from .diagnostics import actor_metrics, critic_metrics
+from .optimizer import Adam
+from .state import State
+from .values import SCALAR, Value, q_for_actor
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the authors' bounds
 
@@ -45,27 +50,52 @@ def squashed_sample(gaussian: Gaussian, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sac_target(
-    actor: Sequence[Layer], target_critics: Sequence[Layer], batch: Batch, noise: Tensor, alpha: Tensor
+    actor: Sequence[Layer],
+    target_critics: Sequence[Layer],
+    batch: Batch,
+    noise: Tensor,
+    alpha: Tensor,
+    value: Value = SCALAR,
 ) -> Tensor:
-    """y = r + gamma (min_i Q'_i(s', a') - alpha log pi(a' | s')), a' ~ pi (eqs. 3 and 6): (B,)."""
+    """y = r + gamma (min_i Q'_i(s', a') - alpha log pi(a' | s')), a' ~ pi (eqs. 3 and 6): (B,), or (B, K) atoms."""
     next_action, log_prob = squashed_sample(policy(actor, batch.next_obs), noise)
-    next_value = q_values(target_critics, batch.next_obs, next_action).amin(0) - alpha * log_prob
-    return bellman_target(batch, next_value)
+    return value.target(batch, critic_outputs(target_critics, batch.next_obs, next_action), -alpha * log_prob)
 
 
-def sac_critic_loss(critics: Sequence[Layer], batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+def sac_critic_loss(
+    critics: Sequence[Layer], batch: Batch, target: Tensor, value: Value = SCALAR
+) -> tuple[Tensor, Tensor]:
     """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), and the Q-values, (E, B)."""
-    q = q_values(critics, batch.obs, batch.action)
-    return 0.5 * masked_mean((q - target).square(), batch.valid).sum(), q
+    outputs = critic_outputs(critics, batch.obs, batch.action)
+    return 0.5 * masked_mean(value.error(outputs, target), batch.valid).sum(), value.q(outputs.detach())
+
+
+class PolicySample(NamedTuple):
+    """What the policy did in the actor's loss, without gradient."""
+
+    action: Tensor
+    """(B, A)"""
+    log_prob: Tensor
+    """(B,) log pi(a | s)"""
+    log_std: Tensor
+    """(B, A) before tanh"""
 
 
 def sac_actor_loss(
-    actor: Sequence[Layer], critics: Sequence[Layer], batch: Batch, noise: Tensor, alpha: Tensor
-) -> tuple[Tensor, Tensor]:
-    """J_pi = mean (alpha log pi(a | s) - min_i Q_i(s, a)), a ~ pi (eq. 9), and log pi(a | s), (B,)."""
-    action, log_prob = squashed_sample(policy(actor, batch.obs), noise)
-    q = q_values(critics, batch.obs, action).amin(0)
-    return masked_mean(alpha * log_prob - q, batch.valid), log_prob
+    actor: Sequence[Layer],
+    critics: Sequence[Layer],
+    batch: Batch,
+    noise: Tensor,
+    alpha: Tensor,
+    value: Value = SCALAR,
+    which: str = "min",
+) -> tuple[Tensor, PolicySample]:
+    """J_pi = mean (alpha log pi(a | s) - min_i Q_i(s, a)), a ~ pi (eq. 9), and the sample that it is of."""
+    gaussian = policy(actor, batch.obs)
+    action, log_prob = squashed_sample(gaussian, noise)
+    q = q_for_actor(critics, batch.obs, action, value, which)
+    sample = PolicySample(action.detach(), log_prob.detach(), gaussian.log_std.detach())
+    return masked_mean(alpha * log_prob - q, batch.valid), sample
 
 
 def temperature_loss(log_alpha: Tensor, log_prob: Tensor, valid: Tensor, target_entropy: float) -> Tensor:
@@ -90,6 +120,7 @@ class SAC(ActorCritic):
         self._log_alpha_parameter = parameter
         self.temperature_adam = Adam(self.log_alpha, [parameter], settings.temperature_lr)
         self.optimizers["temperature_adam"] = self.temperature_adam
+        self.target, self.critic_loss, self.actor_loss = self.compiled(sac_target, sac_critic_loss, sac_actor_loss)
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -103,26 +134,33 @@ class SAC(ActorCritic):
         """tanh of the mean, (N, A), of raw observations, (N, O)."""
         return policy(self.actor.frozen, self.norm.normalize(obs)).mean.tanh()
 
-    def update_critic(self, batch: Batch, noise: Tensor) -> State:
-        with torch.no_grad():
+    def update_critic(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+        with torch.no_grad(), self.autocast():
             alpha = self.log_alpha.exp()
-            target = sac_target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha)
-        loss, q = sac_critic_loss(self.critics.layers, batch, target)
+            target = self.target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha, self.value)
+        with self.autocast():
+            loss, q = self.critic_loss(self.critics.layers, batch, target, self.value)
         self.critic_adam.minimize(loss)
-        return {"critic_loss": loss.detach(), "q": masked_mean(q.detach().mean(0), batch.valid)}
+        if not measure:
+            return {}
+        return critic_metrics(batch, loss, q, self.value.q_of_target(target), self.critic_adam.gradient)
 
-    def update_policy(self, batch: Batch, noise: Tensor) -> State:
-        alpha = self.log_alpha.exp()
-        loss, log_prob = sac_actor_loss(self.actor.layers, self.critics.frozen, batch, noise[1], alpha)
+    def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+        alpha, which = self.log_alpha.exp(), self.config.learner.actor_q
+        with self.autocast():
+            loss, sample = self.actor_loss(
+                self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
+            )
         self.actor_adam.minimize(loss)
-        log_prob = log_prob.detach()
         if self.config.sac.auto_temperature:
             self.temperature_adam.minimize(
-                temperature_loss(self._log_alpha_parameter, log_prob, batch.valid, self.target_entropy)
+                temperature_loss(self._log_alpha_parameter, sample.log_prob, batch.valid, self.target_entropy)
             )
-        return {
-            "actor_loss": loss.detach(),
-            "entropy": -masked_mean(log_prob, batch.valid),
+        if not measure:
+            return {}
+        return actor_metrics(batch, loss, sample.action, self.actor_adam.gradient) | {
+            "entropy": -masked_mean(sample.log_prob, batch.valid),
+            "log_std": masked_mean(sample.log_std.mean(-1), batch.valid),
             "temperature": alpha[0],
         }
 

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from ..config import Config
-from ..networks import Layer, actor_outputs, first_member, q_values
+from ..networks import Layer, actor_outputs, critic_outputs
 from ..replay import Batch
-from .common import ActorCritic, State, bellman_target, masked_mean
+from .batches import masked_mean
+from .common import ActorCritic
+from .diagnostics import actor_metrics, critic_metrics
+from .state import State
+from .values import SCALAR, Value, q_for_actor
 
 
 def policy(actor: Sequence[Layer], obs: Tensor) -> Tensor:
@@ -27,27 +31,31 @@ def td3_target(
     *,
     target_noise: float,
     noise_clip: float,
+    value: Value = SCALAR,
 ) -> Tensor:
-    """Clipped double Q-learning (eq. 10) with target policy smoothing (eq. 14): (B,).
+    """Clipped double Q-learning (eq. 10) with target policy smoothing (eq. 14): (B,), or (B, K) atoms.
 
     y = r + gamma min_i Q'_i(s', pi'(s') + eps),  eps ~ clip(N(0, sigma), -c, c); noise is (B, A) standard normal.
     """
     epsilon = (target_noise * noise).clamp(-noise_clip, noise_clip)
     next_action = (policy(target_actor, batch.next_obs) + epsilon).clamp(-1, 1)
-    next_value = q_values(target_critics, batch.next_obs, next_action).amin(0)
-    return bellman_target(batch, next_value)
+    return value.target(batch, critic_outputs(target_critics, batch.next_obs, next_action))
 
 
-def td3_critic_loss(critics: Sequence[Layer], batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+def td3_critic_loss(
+    critics: Sequence[Layer], batch: Batch, target: Tensor, value: Value = SCALAR
+) -> tuple[Tensor, Tensor]:
     """sum_i mean (y - Q_i(s, a))^2 (algorithm 1), and the Q-values, (E, B)."""
-    q = q_values(critics, batch.obs, batch.action)
-    return masked_mean((target - q).square(), batch.valid).sum(), q
+    outputs = critic_outputs(critics, batch.obs, batch.action)
+    return masked_mean(value.error(outputs, target), batch.valid).sum(), value.q(outputs.detach())
 
 
-def td3_actor_loss(actor: Sequence[Layer], critics: Sequence[Layer], batch: Batch) -> Tensor:
-    """-mean Q_1(s, pi(s)), whose gradient is the deterministic policy gradient (algorithm 1)."""
-    q = q_values(first_member(critics), batch.obs, policy(actor, batch.obs))
-    return -masked_mean(q[0], batch.valid)
+def td3_actor_loss(
+    actor: Sequence[Layer], critics: Sequence[Layer], batch: Batch, value: Value = SCALAR, which: str = "first"
+) -> tuple[Tensor, Tensor]:
+    """-mean Q_1(s, pi(s)), whose gradient is the deterministic policy gradient (algorithm 1), and pi(s), (B, A)."""
+    action = policy(actor, batch.obs)
+    return -masked_mean(q_for_actor(critics, batch.obs, action, value, which), batch.valid), action.detach()
 
 
 class TD3(ActorCritic):
@@ -61,38 +69,52 @@ class TD3(ActorCritic):
         super().__init__(config, obs_size, action_size, action_size, device, dtype)
         self.target_actor = self.actor.copy()
         self.networks["target_actor"] = self.target_actor
+        self.target, self.critic_loss, self.actor_loss = self.compiled(td3_target, td3_critic_loss, td3_actor_loss)
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Exploring actions, clip(pi(s) + N(0, sigma), -1, 1), (N, A), of raw observations, (N, O)."""
+        """Exploring actions, clip(pi(s) + N(0, sigma), -1, 1), (N, A), of raw observations, (N, O).
+
+        sigma may rise evenly from the first world to the last (Li et al. 2023, arXiv 2307.12983).
+        """
         action = self.act_deterministic(obs)
         noise = torch.randn(action.shape, generator=generator, device=self.device, dtype=self.dtype)
-        return action.add(noise, alpha=self.config.td3.exploration_noise).clamp_(-1, 1)
+        low, high = self.config.td3.exploration_noise, self.config.td3.exploration_noise_max
+        if high is None:
+            return action.add(noise, alpha=low).clamp_(-1, 1)
+        sigma = torch.linspace(low, high, len(obs), device=self.device, dtype=self.dtype)
+        return action.addcmul(noise, sigma.unsqueeze(-1)).clamp_(-1, 1)
 
     @torch.no_grad()
     def act_deterministic(self, obs: Tensor) -> Tensor:
         """pi(s), (N, A), of raw observations, (N, O)."""
         return policy(self.actor.frozen, self.norm.normalize(obs))
 
-    def update_critic(self, batch: Batch, noise: Tensor) -> State:
+    def update_critic(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
         settings = self.config.td3
-        with torch.no_grad():
-            target = td3_target(
+        with torch.no_grad(), self.autocast():
+            target = self.target(
                 self.target_actor.frozen,
                 self.target_critics.frozen,
                 batch,
                 noise[0],
                 target_noise=settings.target_noise,
                 noise_clip=settings.target_noise_clip,
+                value=self.value,
             )
-        loss, q = td3_critic_loss(self.critics.layers, batch, target)
+        with self.autocast():
+            loss, q = self.critic_loss(self.critics.layers, batch, target, self.value)
         self.critic_adam.minimize(loss)
-        return {"critic_loss": loss.detach(), "q": masked_mean(q.detach().mean(0), batch.valid)}
+        if not measure:
+            return {}
+        return critic_metrics(batch, loss, q, self.value.q_of_target(target), self.critic_adam.gradient)
 
-    def update_policy(self, batch: Batch, noise: Tensor) -> State:
-        loss = td3_actor_loss(self.actor.layers, self.critics.frozen, batch)
+    def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+        with self.autocast():
+            which = self.config.learner.actor_q
+            loss, action = self.actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)
         self.actor_adam.minimize(loss)
-        return {"actor_loss": loss.detach()}
+        return actor_metrics(batch, loss, action, self.actor_adam.gradient) if measure else {}
 
     def update_targets(self, policy_updated: bool) -> None:
         if policy_updated:

@@ -18,7 +18,7 @@ from mujoco.mjx._src import collision_driver
 
 from mjxrl.envs.task import Task
 
-_WARP_PAIRS = 3  # geom pairs that pass the broad phase per contact that is there, at most (measured: see docs)
+_WARP_PAIRS = 3  # geom pairs that pass the broad phase per contact; 2.4 at most were seen (docs/parity.md)
 _WARP_DEFAULT = 32  # contacts of a world of a task that names no maximum, if it has that many pairs
 
 

@@ -78,7 +78,9 @@ class MjxPhysics:
     def init(self, seed: int) -> tuple[MjxState, jax.Array]:
         data = self._make_data()
         batched = jax.vmap(lambda _: data)(jnp.arange(self.num_envs))
-        return MjxState(batched, jnp.zeros(self.num_envs, jnp.int32)), jax.random.key_data(jax.random.key(seed))
+        state = MjxState(batched, jnp.zeros(self.num_envs, jnp.int32))
+        # committed to the device, as all later states are: jit would take it for another type and compile twice
+        return jax.device_put((state, jax.random.key_data(jax.random.key(seed))), jax.devices()[0])
 
     def step(self, state: MjxState, ctrl: jax.Array) -> MjxState:
         def substep(_: int, carry: tuple[mjx.Data, jax.Array]) -> tuple[mjx.Data, jax.Array]:

@@ -59,6 +59,13 @@ class TestConfig:
         assert (config.learner.gamma, config.learner.layer_norm) == (0.9, True)
         assert (config.task.ctrl_cost_weight, config.task.forward_reward_weight) == (0.3, 1.0)
 
+    def test_the_preset_is_read_before_the_defaults(self) -> None:
+        config = parse_config([*ON_CPU, "--learner.tau", "0.1", "--preset", "laptop"])
+        assert (config.preset, config.num_envs, config.learner.critic_hidden) == ("laptop", 8, (128, 128))
+        assert config.learner.tau == 0.1
+        for words in ([], ["--preset", "auto"]):
+            assert parse_config([*ON_CPU, *words]).preset == "paper"
+
     def test_every_kind_of_value(self, tmp_path: Path) -> None:
         words = "--max-minutes 2.5 --sac.target-entropy -4 --learner.actor-hidden 64 32 --task.healthy-z-range 0.3 0.9"
         words += " --task.main-body torso --task.no-terminate-when-unhealthy --learner.critic-lr 1e-3 --run-dir new/run"
@@ -90,6 +97,8 @@ class TestRefusals:
             ("--env Antt-v5", "--env Antt-v5: ", ""),
             ("--algo ppo", "--algo ppo: allowed: ", "td3, sac"),
             ("--backend mujoco", "--backend mujoco: allowed: ", "auto, jax, warp, native"),
+            ("--preset quick", "--preset quick: allowed: ", "auto, paper, laptop, fast"),
+            ("--learner.critic c51", "--learner.critic c51: allowed: ", "scalar, categorical"),
             ("--device gpu", "--device gpu: allowed: ", "auto, cpu, cuda"),
             ("--num-envs 0", "--num-envs 0: allowed: ", "a whole number, at least 1"),
             ("--num_envs=-3", "--num-envs -3: allowed: ", "a whole number, at least 1"),

@@ -139,7 +139,7 @@ def test_td3(batch, noise, members, layer_norm):
     def actor_loss():
         return -mean_over_valid(q_function(critics_np, 0, data["obs"], np.tanh(mlp(actor_np, 0, data["obs"]))), data)
 
-    loss = td3.td3_actor_loss(actor.layers, critics.frozen, batch)
+    loss, _ = td3.td3_actor_loss(actor.layers, critics.frozen, batch)
     assert loss.item() == pytest.approx(actor_loss(), rel=1e-10)
     assert_gradient(loss, actor, numeric_gradient(actor_loss, actor_np))
 
@@ -169,15 +169,13 @@ def test_sac(batch, noise, members, layer_norm):
         action, log_prob = squashed_gaussian(actor_np, data["obs"], eps)
         return mean_over_valid(alpha * log_prob - min_q(critics_np, data["obs"], action), data)
 
-    loss, log_prob_torch = sac.sac_actor_loss(
-        actor.layers, critics.frozen, batch, noise, torch.tensor(alpha, dtype=F64)
-    )
+    loss, sample = sac.sac_actor_loss(actor.layers, critics.frozen, batch, noise, torch.tensor(alpha, dtype=F64))
     assert loss.item() == pytest.approx(actor_loss(), rel=1e-9)
     assert_gradient(loss, actor, numeric_gradient(actor_loss, actor_np))
 
     log_alpha = torch.tensor([np.log(alpha)], requires_grad=True)
     _, log_prob = squashed_gaussian(actor_np, data["obs"], eps)
-    loss = sac.temperature_loss(log_alpha, log_prob_torch.detach(), batch.valid, -2.5)
+    loss = sac.temperature_loss(log_alpha, sample.log_prob, batch.valid, -2.5)
     wanted_loss = mean_over_valid(-alpha * (log_prob - 2.5), data)
     assert loss.item() == pytest.approx(wanted_loss, rel=1e-9)
     (gradient,) = torch.autograd.grad(loss, log_alpha)

@@ -85,7 +85,7 @@ def test_tasks_have_room_for_what_c_finds(env_id: str, dims: dict[int, int]) -> 
 
 
 def test_the_cap_of_an_xml_is_read_where_it_is() -> None:
-    numerics = '<custom><numeric name="other" data="1 2 3"/><numeric name="max_contact_points" data="2"/></custom>'
+    numerics = '<custom><numeric name="other" data="1 7 3"/><numeric name="max_contact_points" data="2"/></custom>'
 
     @dataclass(frozen=True)
     class Own(Balls):

@@ -12,10 +12,11 @@ import torch
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import TASKS
+from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import Task
 from mjxrl.parity import Report
-from mjxrl.physics.mjx import with_solver
+from mjxrl.physics.mjx import MjxPhysics, with_solver
 from mjxrl.physics.native import NativePhysics
 from mjxrl.vector_env import VectorEnv
 
@@ -46,6 +47,15 @@ def test_same_seed_same_worlds(cheetah_jax: VectorEnv) -> None:
         return torch.stack([cheetah_jax.step(zeros + i / 5).obs.clone() for i in range(5)])
 
     assert torch.equal(rollout(), rollout())
+
+
+def test_diverged_worlds_are_known_by_their_state_not_by_what_the_observation_shows() -> None:
+    physics = MjxPhysics(HalfCheetah(), 4)
+    state, _ = physics.init(0)
+    qpos = state.data.qpos.at[1, 0].set(float("nan"))  # x, which the observation leaves out
+    qvel = state.data.qvel.at[2, 3].set(1e11)  # finite, and beyond what C accepts
+    state = state._replace(data=state.data.replace(qpos=qpos, qvel=qvel))
+    assert physics.diverged(state).tolist() == [False, True, True, False]
 
 
 def test_presets_and_what_overrides_them() -> None:

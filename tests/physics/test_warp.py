@@ -45,7 +45,7 @@ def test_nothing_is_compiled_or_registered_after_warm_up(cheetah_warp: VectorEnv
     for i in range(3):
         cheetah_warp.step(action + i / 5)
         cheetah_warp.reset(seed=i)
-    assert size() == warm == (2, 1, 1)
+    assert size() == warm and warm[1:] == (1, 1)
 
 
 def test_contacts_without_room_are_counted(cheetah_warp: VectorEnv) -> None:

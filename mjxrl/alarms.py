@@ -1,0 +1,124 @@
+"""Alarms: what goes wrong in a run, seen from its rows of metrics, and what to try.
+
+Every alarm is a pure function of rows as metrics.csv holds them, the newest last. A row that raises one gets a column
+`alarm/<name>`; the terminal tells it when it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from mjxrl.config import Config
+
+Row = Mapping[str, float]
+Alarm = Callable[[Sequence[Row], Config], str | None]
+
+IN_A_ROW = 3  # rows that must agree before an alarm is raised
+BEYOND = 2.0  # Q may exceed what the rewards allow by this factor
+COLLAPSED, EARLY = 1e-3, 0.1  # a temperature of this share of the first one, in this share of the run
+SATURATED = 0.9  # share of the policy's actions at their limits
+FAR_BELOW = 0.5  # share of the best evaluation, or of its gain over the first one, that may be lost
+
+
+def q_diverges(rows: Sequence[Row], config: Config) -> str | None:
+    """Target values exceed those of the largest reward, and of the entropy bonus, coming at every step for ever."""
+
+    def beyond(row: Row) -> bool:
+        entropy = abs(row.get("learner/temperature", 0.0) * row.get("learner/entropy", 0.0))
+        allowed = row["learner/q_bound"] + entropy / max(1 - config.learner.gamma, 1e-6)
+        return max(row["learner/target_q_max"], abs(row["learner/target_q"])) > BEYOND * allowed
+
+    newest = _newest(rows, "learner/target_q", "learner/target_q_max", "learner/q_bound")
+    if len(newest) < IN_A_ROW or not all(map(beyond, newest)):
+        return None
+    row = newest[-1]
+    return (
+        f"Q diverges: targets reach {row['learner/target_q_max']:.3g}, rewards allow {row['learner/q_bound']:.3g}. "
+        "Try --learner.layer-norm, a smaller --learner.tau or --learner.critic-lr, fewer --learner.updates-per-step, "
+        "or --learner.scale-rewards with --learner.critic categorical"
+    )
+
+
+def temperature_collapses(rows: Sequence[Row], config: Config) -> str | None:
+    """SAC's temperature is all but gone while the run is young."""
+    newest = _newest(rows, "learner/temperature")
+    first = config.sac.init_temperature
+    if len(newest) < IN_A_ROW or newest[-1]["step"] > EARLY * config.total_steps:
+        return None
+    if any(row["learner/temperature"] > COLLAPSED * first for row in newest):
+        return None
+    return (
+        f"the temperature collapsed from {first:g} to {newest[-1]['learner/temperature']:.2g} early in the run: the "
+        "policy no longer explores. Try a higher --sac.target-entropy, a smaller --sac.temperature-lr, or "
+        "--learner.scale-rewards where rewards are tiny"
+    )
+
+
+def actions_saturate(rows: Sequence[Row], config: Config) -> str | None:
+    """Nearly all of the policy's actions are at their limits, where tanh passes no gradient."""
+    newest = _newest(rows, "learner/action_saturation")
+    if len(newest) < IN_A_ROW or any(row["learner/action_saturation"] < SATURATED for row in newest):
+        return None
+    advice = "a smaller --sac.init-temperature" if config.algo == "sac" else "a smaller --learner.actor-lr"
+    return (
+        f"actions saturate: {newest[-1]['learner/action_saturation']:.0%} of them are at their limits. "
+        f"Try --learner.normalize-obs, --learner.scale-rewards, {advice}, or a task reward that prices control"
+    )
+
+
+def evaluation_stalls(rows: Sequence[Row], config: Config) -> str | None:
+    """Evaluations stay far below the best of them: most of what was learned is lost."""
+    returns = [row["eval/return"] for row in rows if "eval/return" in row]
+    if len(returns) <= IN_A_ROW:
+        return None
+    best = max(returns)
+    learned = max(best - returns[0], abs(best))
+    if best - max(returns[-IN_A_ROW:]) <= FAR_BELOW * learned:
+        return None
+    return (
+        f"evaluation stalls at {returns[-1]:.1f}, far below its best of {best:.1f} (checkpoints/best). "
+        "Try a smaller --learner.actor-lr or --learner.tau, --learner.lr-schedule linear, a larger --replay.capacity, "
+        "or --learner.layer-norm"
+    )
+
+
+ALARMS: dict[str, Alarm] = {
+    "q_diverges": q_diverges,
+    "temperature_collapses": temperature_collapses,
+    "actions_saturate": actions_saturate,
+    "evaluation_stalls": evaluation_stalls,
+}
+
+
+def alarms(rows: Sequence[Row], config: Config) -> dict[str, str]:
+    """The alarms that `rows` raise, by name, with what to tell the user."""
+    found = {name: alarm(rows, config) for name, alarm in ALARMS.items()}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+class AlarmBell:
+    """Looks at each new row of a run, and rings once for each alarm that begins.
+
+    Args:
+        config: of the run.
+        rows: its rows so far, as metrics.csv has them: a resumed run sees what an uninterrupted one sees.
+    """
+
+    def __init__(self, config: Config, rows: Sequence[Row] = ()) -> None:
+        self._config, self._rows = config, list(rows)
+
+    def columns(self, step: int, row: Row, say: Callable[[str], object]) -> dict[str, float]:
+        """The columns that `row`, of this step, gets for the alarms it raises; tells those that begin by `say`."""
+        before = self._rows[-1] if self._rows else {}
+        found = alarms([*self._rows, {"step": step, **row}], self._config)
+        for name, text in found.items():
+            if f"alarm/{name}" not in before:
+                say(f"alarm: {text}")
+        columns = {f"alarm/{name}": 1.0 for name in found}
+        self._rows.append({"step": step, **row, **columns})
+        return columns
+
+
+def _newest(rows: Sequence[Row], *columns: str) -> list[Row]:
+    """The last few rows that have these columns."""
+    return [row for row in rows if all(column in row for column in columns)][-IN_A_ROW:]

@@ -1,0 +1,59 @@
+"""Numbers that show whether learning is healthy: 0-d tensors on the device, over valid transitions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..replay import Batch
+from .batches import masked_mean
+from .state import State
+
+SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
+
+
+def masked_max(values: Tensor, valid: Tensor) -> Tensor:
+    """Largest of (B,) over valid transitions."""
+    return torch.where(valid > 0, values, values.min()).max()
+
+
+@torch.no_grad()
+def critic_metrics(batch: Batch, loss: Tensor, q: Tensor, target: Tensor, gradient: Tensor) -> State:
+    """How the critics stand to their target.
+
+    `q_bound` is the value that the batch's largest reward would have if it came at every step for ever: what Q may
+    reach without entropy bonuses. All values are in the units of scaled rewards.
+
+    Args:
+        batch: as the losses saw it.
+        loss: of the critics.
+        q: (E, B) Q-values.
+        target: (B,) what they should be.
+        gradient: (P,) of the loss.
+    """
+    valid = batch.valid
+    means = masked_mean(torch.cat([q, q.amin(0, keepdim=True), target[None], (q - target).abs()]), valid)
+    members = len(q)
+    each = {f"q{i + 1}": means[i] for i in range(members)}
+    return each | {
+        "critic_loss": loss.detach(),
+        "q": means[:members].mean(),
+        "q_min": means[members],
+        "target_q": means[members + 1],
+        "target_q_max": masked_max(target, valid),
+        "td_error": means[members + 2 :].mean(),
+        "q_bound": masked_max(batch.reward.abs() / (1 - batch.discount), valid),
+        "critic_grad_norm": gradient.norm(),
+        "replay_reward": masked_mean(batch.reward, valid),
+    }
+
+
+@torch.no_grad()
+def actor_metrics(batch: Batch, loss: Tensor, action: Tensor, gradient: Tensor) -> State:
+    """How the policy stands: `action`, (B, A), is its own on the batch's observations."""
+    saturated = (action.abs() > SATURATED).to(loss.dtype).mean(-1)
+    return {
+        "actor_loss": loss.detach(),
+        "actor_grad_norm": gradient.norm(),
+        "action_saturation": masked_mean(saturated, batch.valid),
+    }

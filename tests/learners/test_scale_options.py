@@ -1,0 +1,274 @@
+"""Each option for scale, on both learners: it does what its flag says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mjxrl.config import Config, Td3Config
+from mjxrl.learners import make_learner
+from mjxrl.learners.common import ActorCritic
+from mjxrl.learners.optimizer import Adam, lr_fraction
+from mjxrl.learners.td3 import TD3
+from mjxrl.networks import Network, critic_outputs
+from mjxrl.normalization import RETURN_LIMIT, ReturnScale
+from tests.learners.test_common import ACTION, OBS, SMALL, WORLDS, filled_replay, learner_of, random_batch, same
+
+both = pytest.mark.parametrize("algo", ["td3", "sac"])
+EVERYTHING = {
+    "critic": "categorical",
+    "atoms": 11,
+    "critic_activation": "silu",
+    "layer_norm": True,
+    "normalize_obs": True,
+    "scale_rewards": True,
+    "n_step": 3,
+    "policy_delay": 2,
+    "actor_q": "mean",
+    "weight_decay": 0.1,
+    "lr_schedule": "cosine",
+    "bf16": True,
+}
+
+
+def made(config: Config) -> ActorCritic:
+    learner = make_learner(config, OBS, ACTION, "cpu")
+    assert isinstance(learner, ActorCritic)
+    return learner
+
+
+def with_worlds(algo: str, **settings) -> ActorCritic:
+    learner = dataclasses.replace(SMALL, **settings)
+    return made(Config(algo=algo, num_envs=WORLDS, total_steps=20_000, learner=learner))
+
+
+def seen(learner, steps=5, seed=0):
+    """Some vector steps of frames and rewards."""
+    g = torch.Generator().manual_seed(seed)
+    for t in range(steps):
+        learner.observe(torch.randn(WORLDS, OBS, generator=g) * 3)
+        ended = torch.full((WORLDS,), t == 2)
+        learner.observe_rewards(torch.randn(WORLDS, generator=g) * 40, ended, torch.ones(WORLDS, dtype=torch.bool))
+
+
+@both
+@pytest.mark.parametrize("only", [*EVERYTHING, None])
+def test_every_option_alone_and_all_together_train_and_resume_bit_for_bit(algo, only):
+    settings = EVERYTHING if only is None else {only: EVERYTHING[only]}
+    one, two = with_worlds(algo, **settings), with_worlds(algo, **settings)
+    seen(one)
+    replay, g = filled_replay(), torch.Generator().manual_seed(3)
+    metrics = one.update(replay, 4, g)
+    assert all(bool(value.isfinite()) and value.dim() == 0 for value in metrics.values()), metrics
+    two.load_state_dict(one.state_dict())
+    g_two = torch.Generator()
+    g_two.set_state(g.get_state())
+    for learner in (one, two):
+        seen(learner, seed=4)
+    assert same(one.update(replay, 6, g), two.update(replay, 6, g_two))
+    assert same(one.state_dict(), two.state_dict())
+    if only is not None and only not in ("atoms", "lr_schedule"):
+        plain = with_worlds(algo)
+        seen(plain)
+        plain.update(replay, 4, torch.Generator().manual_seed(3))
+        plain_state, state = plain.state_dict(), with_worlds(algo, **settings)
+        seen(state)
+        state.update(replay, 4, torch.Generator().manual_seed(3))
+        assert not same(plain_state, state.state_dict()), "the option changes nothing"
+
+
+class TestReturnScale:
+    def test_equals_a_plain_computation(self):
+        rng = np.random.default_rng(0)
+        reward = rng.normal(3, 20, (50, 3))
+        ended, valid = rng.random((50, 3)) < 0.1, rng.random((50, 3)) > 0.1
+        scale = ReturnScale(3, 0.9, "cpu", torch.float64)
+        for t in range(50):
+            poisoned = np.where(valid[t], reward[t], np.nan)
+            scale.update(torch.tensor(poisoned), torch.tensor(ended[t]), torch.tensor(valid[t]))
+        returns, running = [], np.zeros(3)
+        for t in range(50):
+            for world in range(3):
+                if not valid[t, world]:
+                    running[world] = 0
+                    continue
+                running[world] = 0.9 * running[world] + reward[t, world]
+                returns.append(running[world])
+                running[world] *= not ended[t, world]
+        wanted = 1 / max(np.std(returns), np.abs(returns).max() / RETURN_LIMIT)
+        assert scale.factor is not None
+        assert scale.factor.item() == pytest.approx(wanted, rel=1e-9)
+
+    @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e5])
+    def test_the_unit_of_reward_does_not_matter(self, unit):
+        g = torch.Generator().manual_seed(0)
+        scale, all_valid = ReturnScale(4, 0.99, "cpu"), torch.ones(4, dtype=torch.bool)
+        rewards = torch.randn(400, 4, generator=g) + 0.5
+        for reward in rewards:
+            scale.update(unit * reward, ~all_valid, all_valid)
+        assert scale.factor is not None
+        returns = torch.zeros(4)
+        largest = 0.0
+        for reward in rewards:
+            returns = 0.99 * returns + unit * reward * scale.factor
+            largest = max(largest, returns.abs().max().item())
+        assert 1 < largest <= RETURN_LIMIT * 1.0001
+
+    def test_before_any_reward_nothing_is_scaled(self):
+        scale, yes = ReturnScale(2, 0.9, "cpu"), torch.ones(2, dtype=torch.bool)
+        assert scale.factor is not None and scale.factor == 1
+        scale.update(torch.zeros(2), ~yes, yes)
+        assert scale.factor == 1
+        scale.update(torch.full((2,), torch.nan), yes, ~yes)
+        assert scale.factor == 1
+
+    @both
+    def test_batches_are_scaled_and_the_replay_is_not(self, algo):
+        learner = with_worlds(algo, scale_rewards=True)
+        seen(learner)
+        batch = random_batch()
+        factor = learner.return_scale.factor
+        assert factor is not None and factor < 0.1
+        torch.testing.assert_close(learner.prepare(batch).reward, batch.reward * factor)
+        before = learner.return_scale.state_dict()
+        learner.update(filled_replay(), 3, torch.Generator().manual_seed(0))
+        assert same(before, learner.return_scale.state_dict())
+
+    def test_weights_bring_the_scale_but_not_the_worlds_running_returns(self):
+        source = with_worlds("td3", scale_rewards=True)
+        seen(source)
+        other = made(dataclasses.replace(source.config, num_envs=WORLDS + 3))
+        other.load_weights(source.state_dict())
+        assert other.return_scale.factor == source.return_scale.factor != 1
+        assert other.state_dict()["return_scale.returns"].tolist() == [0.0] * (WORLDS + 3)
+
+
+class TestExploration:
+    def test_each_world_has_its_own_fixed_width(self):
+        config = Config(algo="td3", learner=SMALL, td3=Td3Config(exploration_noise=0.01, exploration_noise_max=0.09))
+        learner = TD3(config, OBS, ACTION, "cpu", torch.float64)
+        obs = torch.zeros(5, OBS, dtype=torch.float64)
+        g = torch.Generator().manual_seed(0)
+        noise = torch.stack([learner.act(obs, g) for _ in range(8000)]) - learner.act_deterministic(obs)
+        width = noise.std(dim=(0, 2)).numpy()
+        np.testing.assert_allclose(width, [0.01, 0.03, 0.05, 0.07, 0.09], rtol=0.03)
+
+    def test_one_world_has_the_least(self):
+        config = Config(algo="td3", learner=SMALL, td3=Td3Config(exploration_noise=0.0, exploration_noise_max=0.9))
+        learner = TD3(config, OBS, ACTION, "cpu", torch.float32)
+        obs = torch.randn(1, OBS)
+        assert torch.equal(learner.act(obs), learner.act_deterministic(obs))
+
+
+class TestOptimizer:
+    def test_weight_decay_equals_the_paper(self):
+        rng = np.random.default_rng(0)
+        values = torch.tensor(rng.normal(size=6))
+        parts = [values[:4].detach().requires_grad_(), values[4:].detach().requires_grad_()]
+        adam = Adam(values, parts, lr=0.1, weight_decay=0.3)
+        x, m, v = values.numpy().copy(), np.zeros(6), np.zeros(6)
+        for t in range(1, 8):
+            adam.minimize((parts[0] ** 3).sum() + (parts[1] ** 3).sum())
+            g = 3 * x**2
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            x = x - 0.1 * 0.3 * x - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+            np.testing.assert_allclose(values.numpy(), x, rtol=1e-9)
+
+    @pytest.mark.parametrize(
+        ("schedule", "wanted"),
+        [("constant", (1, 1, 1, 1)), ("linear", (1, 0.775, 0.55, 0.1)), ("cosine", (1, 0.868198, 0.55, 0.1))],
+    )
+    def test_schedules(self, schedule, wanted):
+        got = [lr_fraction(schedule, progress, 0.1) for progress in (0, 0.25, 0.5, 1)]
+        assert got == pytest.approx(wanted, abs=1e-6)
+        assert lr_fraction(schedule, 7.0, 0.1) == lr_fraction(schedule, 1.0, 0.1)
+
+    @both
+    def test_the_schedule_follows_the_updates_of_the_whole_run(self, algo):
+        settings = {"lr_schedule": "linear", "lr_final": 0.5, "updates_per_step": 2, "warmup_steps": 40}
+        learner = made(Config(algo=algo, num_envs=4, total_steps=80, learner=dataclasses.replace(SMALL, **settings)))
+        replay, g, sizes = filled_replay(), torch.Generator().manual_seed(0), []
+        for _ in range(12):  # (80 - 40) / 4 vector steps of 2 updates, and two steps more
+            learner.update(replay, 2, g)
+            sizes.append(learner.critic_adam.lr / 3e-4)
+        assert sizes == pytest.approx([1 - 0.05 * i for i in range(10)] + [0.5, 0.5])
+        assert {optimizer.lr for optimizer in learner.optimizers.values()} == {learner.critic_adam.lr}
+
+
+class TestBf16:
+    @both
+    def test_matrix_products_are_bf16_and_targets_are_not(self, algo):
+        exact, short = (with_worlds(algo, bf16=on, gamma=0.99) for on in (False, True))
+        batch = exact.prepare(random_batch())
+        noise = torch.randn(2, 16, ACTION, generator=torch.Generator().manual_seed(0))
+        a, b = (learner.update_critic(batch, noise) for learner in (exact, short))
+        assert a["q"] != b["q"] and a["q"].item() == pytest.approx(b["q"].item(), rel=0.05, abs=2e-3)
+        assert all(value.dtype == torch.float32 for value in b.values())
+        # Q' = 1 exactly, so that the target shows how exactly the discount is kept: 0.99, which bf16 has as 0.988
+        for layer in short.target_critics.frozen:
+            layer.weight.zero_()
+            layer.bias.fill_(1.0)
+        batch = batch._replace(discount=torch.full((16,), 0.99), terminated=torch.zeros(16), reward=torch.zeros(16))
+        if algo == "td3":
+            target = short.update_critic(batch, noise)["target_q"]
+            assert target.item() == pytest.approx(0.99, abs=1e-6)
+
+    def test_outputs_come_back_in_the_precision_of_the_observation(self):
+        g = torch.Generator().manual_seed(0)
+        for outputs in (1, 11):
+            for norm in (False, True):
+                net = Network((7, 16, 16, outputs), members=2, layer_norm=norm, generator=g, device="cpu")
+                with torch.autocast("cpu", torch.bfloat16):
+                    out = critic_outputs(net.layers, torch.randn(8, 5), torch.randn(8, 2))
+                assert out.dtype == torch.float32
+                gradients = torch.autograd.grad(out.sum(), net.parameters)
+                assert all(gradient.dtype == torch.float32 for gradient in gradients)
+
+
+@both
+def test_silu_is_that_function(algo):
+    learner = learner_of(algo, torch.float64, critic_activation="silu", critic_hidden=(6,))
+    first, last = learner.critics.frozen
+    obs, action = torch.randn(4, OBS, dtype=torch.float64), torch.randn(4, ACTION, dtype=torch.float64)
+    x = torch.cat([obs, action], -1) @ first.weight[0] + first.bias[0]
+    wanted = (x / (1 + (-x).exp())) @ last.weight[0] + last.bias[0]
+    torch.testing.assert_close(critic_outputs(learner.critics.frozen, obs, action)[0], wanted)
+
+
+@both
+def test_metrics_mean_what_they_say(algo):
+    learner = learner_of(algo, torch.float64, gamma=0.9)
+    batch = learner.prepare(random_batch(torch.float64)._replace(discount=torch.full((16,), 0.9)))
+    batch.valid[2] = 0
+    batch = learner.prepare(batch)
+    noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
+    keep = batch.valid > 0
+    q = critic_outputs(learner.critics.frozen, batch.obs, batch.action)[..., 0].clone()
+    got = learner.update_critic(batch, noise)
+    assert got["q1"].item() == pytest.approx(q[0, keep].mean().item())
+    assert got["q2"].item() == pytest.approx(q[1, keep].mean().item())
+    assert got["q_min"].item() == pytest.approx(q.amin(0)[keep].mean().item())
+    assert got["q"].item() == pytest.approx(q[:, keep].mean().item())
+    assert got["replay_reward"].item() == pytest.approx(batch.reward[keep].mean().item())
+    assert got["q_bound"].item() == pytest.approx(batch.reward[keep].abs().max().item() / 0.1)
+    assert got["critic_grad_norm"].item() == pytest.approx(learner.critic_adam.gradient.norm().item())
+    assert got["target_q_max"] >= got["target_q"] and math.isfinite(got["td_error"].item())
+    got = learner.update_policy(batch, noise)
+    assert 0 <= got["action_saturation"] <= 1 and got["actor_grad_norm"] > 0
+    learner.actor.frozen[-1].weight.zero_()
+    learner.actor.frozen[-1].bias.fill_(20.0)
+    assert learner.update_policy(batch, noise)["action_saturation"] > 0.9
+
+
+@both
+def test_only_the_last_updates_are_measured(algo):
+    learner, measured = learner_of(algo, policy_delay=2), []
+    original = learner.update_critic
+    learner.update_critic = lambda b, n, measure: measured.append(measure) or original(b, n, measure)  # type: ignore
+    metrics = learner.update(filled_replay(), 7, torch.Generator().manual_seed(0))
+    assert measured == [False] * 5 + [True] * 2
+    assert {"actor_loss", "critic_loss", "replay_age"} <= metrics.keys()

@@ -1,0 +1,101 @@
+"""Each alarm rings where it should, is silent where it should not, and tells what to try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mjxrl.alarms import ALARMS, AlarmBell, alarms
+from mjxrl.cli.flags import flags_of
+from mjxrl.config import Config, LearnerConfig
+from tests.small_runs import rows_of, small, train
+
+CONFIG = Config(total_steps=100_000, learner=LearnerConfig(gamma=0.99))
+HEALTHY = {
+    "learner/target_q": 40.0,
+    "learner/target_q_max": 90.0,
+    "learner/q_bound": 100.0,
+    "learner/temperature": 0.3,
+    "learner/entropy": 2.0,
+    "learner/action_saturation": 0.2,
+}
+
+
+def rows(count: int = 3, **changes: float) -> list[dict[str, float]]:
+    changed = {f"learner/{name}": value for name, value in changes.items()}
+    return [{"step": 1000.0 * (i + 1), **HEALTHY, **changed} for i in range(count)]
+
+
+def evals(*returns: float) -> list[dict[str, float]]:
+    return [{"step": 1000.0 * i, "eval/return": value} for i, value in enumerate(returns)]
+
+
+def test_a_healthy_run_and_an_empty_one_raise_none() -> None:
+    assert alarms([], CONFIG) == {} == alarms(rows(10), CONFIG)
+    assert alarms([{"step": 1.0, "train/return": 3.0}] * 5, CONFIG) == {}
+
+
+def test_q_beyond_what_rewards_allow() -> None:
+    # 100 from rewards, 0.3 * 2 / (1 - 0.99) = 60 from entropy, twice over
+    assert alarms(rows(target_q_max=319.0), CONFIG) == {}
+    assert list(alarms(rows(target_q_max=321.0), CONFIG)) == ["q_diverges"]
+    assert list(alarms(rows(target_q=-321.0), CONFIG)) == ["q_diverges"]
+    assert alarms(rows(2, target_q_max=1e9), CONFIG) == {}
+    assert alarms(rows(2, target_q_max=1e9) + rows(1), CONFIG) == {}
+
+
+def test_temperature() -> None:
+    assert list(alarms(rows(temperature=1e-4), CONFIG)) == ["temperature_collapses"]
+    late = [row | {"step": 50_000.0} for row in rows(temperature=1e-4)]
+    assert alarms(late, CONFIG) == {} == alarms(rows(temperature=1e-2), CONFIG)
+
+
+def test_saturation() -> None:
+    assert list(alarms(rows(action_saturation=0.95), CONFIG)) == ["actions_saturate"]
+
+
+@pytest.mark.parametrize(
+    ("returns", "rings"),
+    [
+        ((0, 1000, 400, 300, 450), True),
+        ((0, 1000, 400, 300, 550), False),
+        ((0, 1000, 1100, 1200, 1300), False),
+        ((1000, 1100, 900, 900, 900), False),
+        ((0, 1000, 100), False),
+        ((-1200, -150, -900, -1000, -900), True),
+        ((-160, -150, -165, -160, -170), False),
+    ],
+)
+def test_evaluation(returns: tuple[float, ...], rings: bool) -> None:
+    assert ("evaluation_stalls" in alarms(evals(*returns), CONFIG)) == rings
+
+
+def test_every_alarm_says_what_to_try_in_flags_that_exist() -> None:
+    bad = rows(target_q_max=1e9, temperature=1e-9, action_saturation=1.0) + evals(0, 100, 1, 1, 1)
+    found = alarms(bad, CONFIG)
+    assert found.keys() == ALARMS.keys()
+    flags = flags_of(CONFIG)
+    for text in found.values():
+        named = [word.strip(",.") for word in text.split() if word.startswith("--")]
+        assert len(named) >= 2 and all(flag in flags for flag in named), named
+
+
+def test_the_bell_rings_when_an_alarm_begins_and_marks_every_row() -> None:
+    said: list[str] = []
+    bell = AlarmBell(CONFIG)
+    columns = [
+        bell.columns(int(row["step"]), row, said.append)
+        for row in [*rows(4, action_saturation=1.0), *rows(3), *rows(3, action_saturation=1.0)]
+    ]
+    mark = {"alarm/actions_saturate": 1.0}
+    assert columns == [{}, {}, mark, mark, {}, {}, {}, {}, {}, mark]
+    assert len(said) == 2 and said[0].startswith("alarm: actions saturate")
+
+
+def test_alarms_of_a_run_are_printed_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes: dict[str, Any] = {"learner": {"actor_lr": 1.0}, "td3": {"exploration_noise": 0.0}}
+    path = train(small("td3", run_dir=tmp_path / "run", **changes))
+    assert "alarm: actions saturate" in capsys.readouterr().out
+    assert rows_of(path)[-1]["alarm/actions_saturate"] == "1.0"
