@@ -78,7 +78,8 @@ class Trainer:
                 result = self.env.collect()
             self.replay.append(action, *result[1:4], result.final_obs, result.obs, result.valid)
             self.learner.observe(result.obs, result.valid)
-            self.learner.observe_rewards(result.reward, result.terminated | result.truncated, result.valid)
+            ended = torch.logical_or(result.terminated, result.truncated)
+            self.learner.observe_rewards(result.reward, ended, result.valid)
             self.episodes.update(result)
             self.quarantine.watch(obs, action, result.valid, self.steps)
             self.obs = obs = result.obs

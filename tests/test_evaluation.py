@@ -35,26 +35,23 @@ def test_episodes_on_a_backend_are_whole() -> None:
 
 
 def test_native_scores_as_gymnasium_does() -> None:
-    """The same start and a policy that reads the observation: the same episode, step by step."""
+    """The same start and a policy that reads the observation: the same episode to its end, chaotic as it is."""
     task = task_class("HalfCheetah-v5")()
     mixing = torch.linspace(-1, 1, 17 * 6).reshape(17, 6)
 
     def policy(obs: torch.Tensor) -> torch.Tensor:
         return (obs @ mixing).sin()
 
-    scored = evaluate_gymnasium(policy, task, 2, seed=3, device=CPU)
-    env = VectorEnv(task, 2, backend="native", device=CPU)
-    starts = []
-    for seed in (3, 4):
-        reference = gymnasium.make("HalfCheetah-v5")
-        reference.reset(seed=seed)
-        starts.append((reference.unwrapped.data.qpos.copy(), reference.unwrapped.data.qvel.copy()))  # type: ignore[attr-defined]
-    qpos, qvel = (torch.as_tensor(list(map(list, x))) for x in zip(*starts, strict=True))
+    scored = evaluate_gymnasium(policy, task, 1, seed=3, device=CPU)
+    reference = gymnasium.make("HalfCheetah-v5")
+    reference.reset(seed=3)
+    data = reference.unwrapped.data  # type: ignore[attr-defined]
+    qpos, qvel = (torch.as_tensor(x)[None] for x in (data.qpos.copy(), data.qvel.copy()))
+    env = VectorEnv(task, 1, backend="native", device=CPU)
     env.reset = lambda: env.set_state(qpos, qvel)  # type: ignore[method-assign]
     ours = evaluate_backend(policy, env)
-    assert ours.lengths == scored.lengths == [1000, 1000]
-    # float32 observations through a chaotic system part slowly; the first hundred steps are what must agree
-    assert abs(ours.mean_return - scored.mean_return) < 0.2 * abs(scored.mean_return) + 20
+    assert ours.lengths == scored.lengths == [1000]
+    assert ours.mean_return == pytest.approx(scored.mean_return, abs=1e-3)
 
 
 def test_statistics() -> None:
