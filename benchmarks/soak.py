@@ -121,7 +121,7 @@ def count_compilations() -> Any:
 
     total = [0]
 
-    def note(event: str, duration: float, **_: Any) -> None:
+    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
         total[0] += event == "/jax/core/compile/backend_compile_duration"
 
     jax.monitoring.register_event_duration_secs_listener(note)

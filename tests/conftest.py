@@ -14,6 +14,7 @@ from mjxrl import runtime
 # jax takes one set of devices per process: `make test-gpu` runs the tests marked gpu, by themselves, on the GPU
 DEVICE = os.environ.get("MJXRL_TEST_DEVICE", "cpu")
 runtime.set_up(DEVICE, "jax")  # compiled programs are kept between test runs
+runtime.keep_mujoco_log_out_of_the_way()
 torch.set_num_threads(1)  # steady on a busy machine
 
 from mjxrl.envs import task_class  # noqa: E402
