@@ -87,6 +87,7 @@ class Trainer:
             row: dict[str, float] = {}
             if self._due(config.log.every):
                 row |= self.episodes.pop() | self.interval.pop(self.steps, self.updates)
+                row["train/overflows"] = self.env.overflows()  # world steps that may have lost a contact
             if self._due(config.eval.every):
                 row |= self._evaluate(writer)
             if row:

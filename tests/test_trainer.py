@@ -24,7 +24,7 @@ def test_two_runs_of_one_seed_give_the_same_metrics(algo: str, backend: str, tmp
     paths = [train(small(algo, backend=backend, run_dir=tmp_path / name)) for name in ("a", "b")]
     first, second = map(rows_of, paths)
     assert first == second
-    assert int(first[-1]["step"]) == 640
+    assert int(first[-1]["step"]) == 640 and first[0]["train/overflows"] == "0.0"
     assert any(row["eval/return"] for row in first) and any(row["train/return"] for row in first)
     other = rows_of(train(small(algo, backend=backend, run_dir=tmp_path / "c", seed=1)))
     assert other != first
