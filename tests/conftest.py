@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 
+import hypothesis
 import pytest
 import torch
 
@@ -16,6 +17,10 @@ DEVICE = os.environ.get("MJXRL_TEST_DEVICE", "cpu")
 runtime.set_up(DEVICE, "jax")  # compiled programs are kept between test runs
 runtime.keep_mujoco_log_out_of_the_way()
 torch.set_num_threads(1)  # steady on a busy machine
+
+# the same examples every time: a failure must belong to the change that is tested
+hypothesis.settings.register_profile("mjxrl", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("mjxrl")
 
 from mjxrl.envs import task_class  # noqa: E402
 from mjxrl.parity import Report, compare  # noqa: E402

@@ -83,6 +83,7 @@ def refused(argv: list[str], folder: Path) -> list[str]:
 
 def check(chosen: dict[str, int], extra: list[str], folder: Path) -> None:
     given_words = {name: WRONG[name][pick % len(WRONG[name])] for name, pick in chosen.items()}
+    extra = sorted(extra, key=lambda words: words.startswith("-"))  # an unknown flag takes the loose words after it
     argv = [f"{name}={word}" for name, word in given_words.items()] + [word for e in extra for word in e.split()]
     lines = refused([*argv, *([] if "--device" in chosen else ["--device", "cpu"])], folder)
     firsts = [line.split(" ")[0].rstrip(":") for line in lines]
@@ -97,6 +98,7 @@ def test_every_flag_with_a_rule_has_something_to_refuse() -> None:
     assert len(WRONG) == len(RULES) and all(WRONG.values())
 
 
+@pytest.mark.slow  # a minute and more: one run of the parser per example
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(bad_flags, extras)
 def test_wrong_flags_get_one_line_each(folder: Path, chosen: dict[str, int], extra: list[str]) -> None:
