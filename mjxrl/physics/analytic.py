@@ -9,6 +9,7 @@ import numpy as np
 
 from mjxrl.envs.task import Array, Distribution, Namespace, Task
 from mjxrl.physics import control_range
+from mjxrl.physics.numpy_arrays import NumpyArrays
 
 _MAX = 1e10  # mjMAXVAL (mjmodel.h): a state beyond it is bad, as in MuJoCo
 
@@ -60,25 +61,11 @@ class _AnalyticPhysics:
         return AnalyticState(qpos, self.xp.zeros((self.num_envs, self._task.model.nv)))
 
 
-class NumpyAnalyticPhysics(_AnalyticPhysics):
+class NumpyAnalyticPhysics(NumpyArrays, _AnalyticPhysics):
     """`Physics` of an analytic task in float64 on numpy; imports no jax."""
-
-    xp = np
 
     def init(self, seed: int) -> tuple[AnalyticState, np.random.Generator]:
         return self._default(), np.random.default_rng(seed)
-
-    def draw(
-        self, random: np.random.Generator, spec: Mapping[str, tuple[Distribution, int]]
-    ) -> tuple[np.random.Generator, dict[str, np.ndarray]]:
-        noise = {}
-        for name, (distribution, size) in spec.items():
-            shape = (self.num_envs, size)
-            noise[name] = random.uniform(-1, 1, shape) if distribution == "uniform" else random.standard_normal(shape)
-        return random, noise
-
-    def when(self, condition: np.bool_, then: Callable[[Any], Any], operand: Any) -> Any:
-        return then(operand) if condition else operand
 
 
 class JaxAnalyticPhysics(_AnalyticPhysics):

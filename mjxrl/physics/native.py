@@ -8,7 +8,7 @@ the worlds' own MjData, on the batch's threads.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from mjxrl.envs.task import Distribution, Task
+from mjxrl.envs.task import Task
 from mjxrl.physics import control_range
+from mjxrl.physics.numpy_arrays import NumpyArrays
 
 # MjData fields that live in the state rows rather than being copied out after a call
 _STATE = {
@@ -36,10 +37,8 @@ _DIVERGED = [
 ]
 
 
-class NativePhysics:
+class NativePhysics(NumpyArrays):
     """`Physics` on MuJoCo's C batch; its state is a token over buffers that `step` and `set_where` change in place."""
-
-    xp = np
 
     def __init__(self, task: Task, num_envs: int, threads: int = 0) -> None:
         """Make `num_envs` worlds stepped by `threads` threads (0: all cores).
@@ -99,18 +98,6 @@ class NativePhysics:
 
     def overflows(self, state: NativePhysics) -> np.ndarray:
         return np.zeros(self.num_envs, np.int32)  # C makes room as it needs it
-
-    def draw(
-        self, random: np.random.Generator, spec: Mapping[str, tuple[Distribution, int]]
-    ) -> tuple[np.random.Generator, dict[str, np.ndarray]]:
-        noise = {}
-        for name, (distribution, size) in spec.items():
-            shape = (self.num_envs, size)
-            noise[name] = random.uniform(-1, 1, shape) if distribution == "uniform" else random.standard_normal(shape)
-        return random, noise
-
-    def when(self, condition: np.bool_, then: Callable[[Any], Any], operand: Any) -> Any:
-        return then(operand) if condition else operand
 
     def _run(self, function: Callable[..., int], ids: np.ndarray | None, *arguments: Any) -> None:
         """Call one of the batch's functions on the worlds `ids`, int32, or on all.
