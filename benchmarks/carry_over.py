@@ -40,7 +40,7 @@ def main(options: Options) -> int:
     runtime.set_up(options.device, "jax")
     runtime.keep_mujoco_log_out_of_the_way()
     from mjxrl.evaluation import evaluate_run
-    from mjxrl.run_dir import load_config
+    from mjxrl.storage.run_dir import load_config
 
     report, worst = [], 0.0
     for run_dir in options.run_dirs:

@@ -102,7 +102,7 @@ def seconds(update: Update, updates: int, clock: Callable[[], float]) -> float:
 
 
 def main(options: Options) -> None:
-    torch.set_num_threads(options.threads or runtime.available_cores())
+    runtime.set_torch_threads(options.threads or runtime.available_cores())
     clock = time.process_time if options.cpu_time else time.perf_counter
     report: dict[str, Any] = {
         "device": runtime.device_name("cpu"),

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mjxrl import checkpoint
 from mjxrl.config import Config
 from mjxrl.envs.task import Task
 from mjxrl.learners import make_learner
-from mjxrl.run_dir import RunError, load_config
+from mjxrl.storage import checkpoint
+from mjxrl.storage.run_dir import RunError, load_config
 from mjxrl.vector_env import VectorEnv
 
 Policy = Callable[[Tensor], Tensor]  # obs (N, O) to actions (N, A) in [-1, 1]

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mjxrl import checkpoint, runtime
-from mjxrl.files import write_atomically
+from mjxrl import runtime
 from mjxrl.physics import control_range
 from mjxrl.policy import Policy, PolicyInfo, load_policy, save_policy
-from mjxrl.run_dir import RunError, load_config
+from mjxrl.storage import checkpoint
+from mjxrl.storage.files import write_atomically
+from mjxrl.storage.run_dir import RunError, load_config
 
 ONNX = "policy.onnx"
 WITHOUT_ONNX = "--onnx: allowed with the ONNX packages: pip install 'mjxrl[onnx]'"

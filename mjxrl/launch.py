@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mjxrl import checkpoint, memory, run_dir, runtime
-from mjxrl.checkpoint import CheckpointError
+from mjxrl import memory, runtime
 from mjxrl.config import Config
 from mjxrl.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
-from mjxrl.files import write_atomically
 from mjxrl.metrics import MetricsLogger
 from mjxrl.plotting import plot_runs
 from mjxrl.stopping import Stop
+from mjxrl.storage import checkpoint, run_dir
+from mjxrl.storage.checkpoint import CheckpointError
+from mjxrl.storage.files import write_atomically
 from mjxrl.trainer import Trainer
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mjxrl.config import Config
-from mjxrl.run_dir import RunError
+from mjxrl.storage.run_dir import RunError
 
 GIB = 2**30
 LIBRARIES = {"cpu": 0.5 * GIB, "cuda": 1.0 * GIB}  # code, and on a GPU the contexts of torch and jax

@@ -19,10 +19,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mjxrl.files import write_atomically
 from mjxrl.learners import sac, td3
 from mjxrl.networks import Layer, Network
 from mjxrl.normalization import RunningNorm
+from mjxrl.storage.files import write_atomically
 
 FORMAT = 1
 TENSORS, INFO = "policy.safetensors", "policy.json"

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mjxrl.files import write_atomically
+from mjxrl.storage.files import write_atomically
 
 FILE = "diverged.safetensors"
 KEPT = 16  # cases: the first ones; later ones are often their consequence

@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mjxrl import checkpoint
 from mjxrl.alarms import AlarmBell
-from mjxrl.checkpoint import REPLAY
-from mjxrl.checkpoint_writer import CheckpointWriter
 from mjxrl.config import Config
 from mjxrl.episodes import EpisodeStats
 from mjxrl.evaluation import EvalResult, evaluate_backend
@@ -22,6 +19,9 @@ from mjxrl.plotting import read_metrics
 from mjxrl.quarantine import Quarantine
 from mjxrl.replay import Replay
 from mjxrl.stopping import Stop
+from mjxrl.storage import checkpoint
+from mjxrl.storage.checkpoint import REPLAY
+from mjxrl.storage.checkpoint_writer import CheckpointWriter
 from mjxrl.vector_env import VectorEnv
 
 

@@ -25,7 +25,8 @@ from typing import Any
 
 import torch
 
-from mjxrl import checkpoint, runtime
+from mjxrl import runtime
+from mjxrl.storage import checkpoint
 from tests.forked_runs import EVERY, Ended, Process, resume, resumed, start
 from tests.small_runs import rows_of
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from mjxrl import checkpoint
 from mjxrl.cli import train as command
 from mjxrl.metrics import CsvFile, MetricsLogger
-from mjxrl.run_dir import RunError, load_config
+from mjxrl.storage import checkpoint
+from mjxrl.storage.run_dir import RunError, load_config
 from tests.faults import DAMAGES, PARTS, damage
 from tests.small_runs import rows_of, small, train
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mjxrl import checkpoint
 from mjxrl.bridge import JaxBridge
 from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.learners import make_learner
 from mjxrl.presets import default_config, merged
 from mjxrl.replay import Replay
+from mjxrl.storage import checkpoint
 from mjxrl.vector_env import VectorEnv
 from tests.small_runs import rows_of, small, train
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from mjxrl import checkpoint
-from mjxrl.checkpoint import CheckpointError
 from mjxrl.cli.parse import parse_config
 from mjxrl.launch import train as launch
-from mjxrl.run_dir import load_config
+from mjxrl.storage import checkpoint
+from mjxrl.storage.checkpoint import CheckpointError
+from mjxrl.storage.run_dir import load_config
 from tests.small_runs import rows_of, small, train
 
 

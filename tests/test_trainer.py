@@ -123,7 +123,7 @@ def test_init_from_takes_the_weights_and_nothing_else(tmp_path: Path) -> None:
     first = train(small("td3", run_dir=tmp_path / "first"))
     config = small("td3", run_dir=tmp_path / "second", init_from=first, total_steps=8)
     second = train(config)
-    from mjxrl import checkpoint
+    from mjxrl.storage import checkpoint
 
     old, new = (checkpoint.load(path, "latest", "learner", {}) for path in (first, second))
     assert all(torch.equal(old[name], new[name]) for name in old if name.startswith(("actor.", "critics.")))

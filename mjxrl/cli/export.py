@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from mjxrl import runtime
 from mjxrl.cli.parse import parse, refuse
-from mjxrl.run_dir import RunError, load_config
+from mjxrl.storage.run_dir import RunError, load_config
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mjxrl.cli.flags import check, flags_of, last_value
 from mjxrl.config import Config
 from mjxrl.envs import task_class
 from mjxrl.presets import default_config
-from mjxrl.run_dir import RunError, load_config
+from mjxrl.storage.run_dir import RunError, load_config
 from mjxrl.validation import RULES, validate, validate_paths
 
 OptionsT = TypeVar("OptionsT")

@@ -6,7 +6,7 @@ import sys
 
 from mjxrl import runtime
 from mjxrl.cli.parse import parse_config, refuse
-from mjxrl.run_dir import RunError
+from mjxrl.storage.run_dir import RunError
 
 
 def main() -> int:

@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..config import ALGORITHMS, Config
-from ..replay import Replay
-from .sac import SAC
-from .td3 import TD3
+from mjxrl.config import ALGORITHMS, Config
+from mjxrl.learners.sac import SAC
+from mjxrl.learners.td3 import TD3
+from mjxrl.replay import Replay
 
 
 class Learner(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..replay import Batch
+from mjxrl.replay import Batch
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

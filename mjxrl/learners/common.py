@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import Config
-from ..networks import Network
-from ..normalization import ReturnScale, RunningNorm
-from ..replay import Batch, Replay
-from .batches import masked_mean, without_invalid
-from .graphs import UpdateGraphs, capture_updates
-from .optimizer import Adam, lr_fraction
-from .state import State, Stateful, check_fit, flatten, restore
-from .values import make_value
+from mjxrl.config import Config
+from mjxrl.learners.batches import masked_mean, without_invalid
+from mjxrl.learners.graphs import UpdateGraphs, capture_updates
+from mjxrl.learners.optimizer import Adam, lr_fraction
+from mjxrl.learners.state import State, Stateful, check_fit, flatten, restore
+from mjxrl.learners.values import make_value
+from mjxrl.networks import Network
+from mjxrl.normalization import ReturnScale, RunningNorm
+from mjxrl.replay import Batch, Replay
 
 __all__ = ["ActorCritic", "Adam", "masked_mean"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..replay import Batch
-from .batches import masked_mean
-from .state import State
+from mjxrl.learners.batches import masked_mean
+from mjxrl.learners.state import State
+from mjxrl.replay import Batch
 
 SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
 

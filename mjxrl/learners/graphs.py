@@ -19,9 +19,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..config import Config
-from ..replay import Batch, Indices, Replay, Windows
-from .state import State
+from mjxrl.config import Config
+from mjxrl.learners.state import State
+from mjxrl.replay import Batch, Indices, Replay, Windows
 
 MOST = 16  # updates in a graph: launches are few enough then, and capturing takes a second, not a minute
 WARM_UP = 3  # eager rounds on a side stream before a capture, as torch asks

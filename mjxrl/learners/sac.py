@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import Config
-from ..networks import Layer, actor_outputs, critic_outputs
-from ..replay import Batch
-from .batches import masked_mean
-from .common import ActorCritic
-from .diagnostics import actor_metrics, critic_metrics
-from .optimizer import Adam
-from .state import State
-from .values import SCALAR, Value, q_for_actor
+from mjxrl.config import Config
+from mjxrl.learners.batches import masked_mean
+from mjxrl.learners.common import ActorCritic
+from mjxrl.learners.diagnostics import actor_metrics, critic_metrics
+from mjxrl.learners.optimizer import Adam
+from mjxrl.learners.state import State
+from mjxrl.learners.values import SCALAR, Value, q_for_actor
+from mjxrl.networks import Layer, actor_outputs, critic_outputs
+from mjxrl.replay import Batch
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the authors' bounds
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..config import Config
-from ..networks import Layer, actor_outputs, critic_outputs
-from ..replay import Batch
-from .batches import masked_mean
-from .common import ActorCritic
-from .diagnostics import actor_metrics, critic_metrics
-from .state import State
-from .values import SCALAR, Value, q_for_actor
+from mjxrl.config import Config
+from mjxrl.learners.batches import masked_mean
+from mjxrl.learners.common import ActorCritic
+from mjxrl.learners.diagnostics import actor_metrics, critic_metrics
+from mjxrl.learners.state import State
+from mjxrl.learners.values import SCALAR, Value, q_for_actor
+from mjxrl.networks import Layer, actor_outputs, critic_outputs
+from mjxrl.replay import Batch
 
 
 def policy(actor: Sequence[Layer], obs: Tensor) -> Tensor:

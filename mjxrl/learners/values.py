@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import LearnerConfig
-from ..networks import Layer, critic_outputs, first_member
-from ..replay import Batch
+from mjxrl.config import LearnerConfig
+from mjxrl.networks import Layer, critic_outputs, first_member
+from mjxrl.replay import Batch
 
 
 class Value(Protocol):

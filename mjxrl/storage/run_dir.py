@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from mjxrl import runtime
 from mjxrl.config import Config
 from mjxrl.envs import task_class
-from mjxrl.files import digest, write_atomically
+from mjxrl.storage.files import digest, write_atomically
 
 CONFIG = "config.json"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mjxrl import checkpoint
-from mjxrl.checkpoint import REPLAY, Tensors
+from mjxrl.storage import checkpoint
+from mjxrl.storage.checkpoint import REPLAY, Tensors
 
 
 class CheckpointWriter:

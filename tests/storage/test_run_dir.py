@@ -12,7 +12,7 @@ from mjxrl.envs.ant import Ant
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.task import Task
 from mjxrl.presets import default_config, merged
-from mjxrl.run_dir import RunError
+from mjxrl.storage.run_dir import RunError
 
 
 @pytest.mark.parametrize("task", [Ant(ctrl_cost_weight=0.25), HalfCheetah(ctrl_cost_weight=0.25)])

@@ -21,8 +21,8 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from mjxrl.files import digest, sync_folder, write_atomically
-from mjxrl.run_dir import RunError
+from mjxrl.storage.files import digest, sync_folder, write_atomically
+from mjxrl.storage.run_dir import RunError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
