@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mjxrl import run_dir
 from mjxrl.envs.ant import Ant
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.task import Task
 from mjxrl.presets import default_config, merged
+from mjxrl.storage import run_dir
 from mjxrl.storage.run_dir import RunError
 
 
