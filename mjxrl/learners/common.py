@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -127,10 +128,11 @@ class ActorCritic:
             reward=batch.reward if factor is None else batch.reward * factor,
         )
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[object]:
         """Matrix products in bf16, if so configured; parameters, losses, targets and discounts keep their precision."""
-        on = self.config.learner.bf16
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=on, cache_enabled=False)
+        if not self.config.learner.bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def compiled(self, *functions: Callable[..., Any]) -> list[Callable[..., Any]]:
         """Targets and losses, through torch.compile if so configured."""

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 
 class Adam:
@@ -20,47 +21,52 @@ class Adam:
     """
 
     def __init__(self, values: Tensor, parameters: list[Tensor], lr: float, weight_decay: float = 0.0) -> None:
-        self._values = values.detach().requires_grad_()
-        self._values.grad = torch.zeros_like(values)
-        self._parameters = parameters
-        self._lr = lr
-        # On CUDA the optimizer may be part of a CUDA graph: its numbers are then read from the device.
-        on_device = torch.tensor(lr, device=values.device) if values.is_cuda else lr
-        self._optimizer = torch.optim.AdamW(
-            [self._values], lr=on_device, weight_decay=weight_decay, fused=True, capturable=values.is_cuda
-        )
-        # The optimizer would make its state at the first step. It is made here so that a state can be copied in.
+        self._values, self._parameters = values.detach(), parameters
+        self.gradient = torch.zeros_like(self._values)
+        """(P,) of the last step."""
+        self._first_lr, self._weight_decay = lr, weight_decay
+        # On CUDA a step may be part of a CUDA graph: its size is then read from the device.
+        self._lr: float | Tensor = torch.tensor(lr, device=values.device) if values.is_cuda else lr
         self._state = {
             "step": torch.zeros((), dtype=torch.float32, device=values.device),
-            "exp_avg": torch.zeros_like(values),
-            "exp_avg_sq": torch.zeros_like(values),
+            "exp_avg": torch.zeros_like(self._values),
+            "exp_avg_sq": torch.zeros_like(self._values),
         }
-        self._optimizer.state[self._values] = self._state
 
     def minimize(self, loss: Tensor) -> None:
         """One step down the gradient of `loss`."""
         gradients = torch.autograd.grad(loss, self._parameters)
         torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.gradient)
-        self._optimizer.step()
-
-    @property
-    def gradient(self) -> Tensor:
-        """(P,) the gradient of the last step."""
-        assert self._values.grad is not None
-        return self._values.grad
+        with torch.no_grad():
+            adamw(  # torch's function: its optimizer object takes longer than the step
+                [self._values],
+                [self.gradient],
+                [self._state["exp_avg"]],
+                [self._state["exp_avg_sq"]],
+                [],
+                [self._state["step"]],
+                fused=True,
+                capturable=self._values.is_cuda,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=self._lr,
+                weight_decay=self._weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )
 
     @property
     def lr(self) -> float:
         """Step size of the next step."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        return float(self._lr)
 
     def scale_lr(self, fraction: float) -> None:
         """Make steps of this fraction of the first step size. Does not wait for the device."""
-        group = self._optimizer.param_groups[0]
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(self._lr * fraction)
+        if isinstance(self._lr, Tensor):
+            self._lr.fill_(self._first_lr * fraction)
         else:
-            group["lr"] = self._lr * fraction
+            self._lr = self._first_lr * fraction
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of the step count and both moments."""
