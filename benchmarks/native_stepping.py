@@ -1,22 +1,28 @@
-"""Environment steps per second on CPU threads: our native worlds beside EnvPool's, interleaved, in one process.
+"""Environment steps per second on CPU threads: our native worlds beside EnvPool's and Gymnasium's own vector envs.
 
     pip install envpool
     python benchmarks/native_stepping.py --env Ant-v5 --num-envs 64 --threads 2 --json OUT.json
+    python benchmarks/native_stepping.py --peers envpool sync async
 
-Both step the same number of worlds with the same uniformly random actions; both include observation, reward and
-autoreset. The median of the ratios of neighbouring repeats is what to quote: it drifts less than either number.
+All step the same number of worlds with the same uniformly random actions, in turns; all include observation, reward and
+autoreset. Gymnasium's SyncVectorEnv steps its worlds one after the other in this process, AsyncVectorEnv each in a
+process of its own, whatever `--threads` says. The median of the ratios of neighbouring repeats is what to quote: it
+drifts less than either number.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import gymnasium
 import numpy as np
 import torch
 import tyro
@@ -38,49 +44,70 @@ class Options:
     """Vector steps per repeat."""
     repeats: int = 15
     """Repeats of each, after one that is not counted."""
+    peers: tuple[Literal["envpool", "sync", "async"], ...] = ("envpool",)
+    """EnvPool, Gymnasium's SyncVectorEnv, Gymnasium's AsyncVectorEnv."""
     json: Path | None = None
     """Write the raw figures here."""
 
 
 def main(options: Options) -> None:
-    import envpool  # a peer, not a dependency of ours
-
-    peer: Any = envpool.make(  # type: ignore[attr-defined]
-        options.env, env_type="gymnasium", num_envs=options.num_envs, num_threads=options.threads, seed=0
-    )
     ours = mjxrl.make_vec(
         options.env, options.num_envs, backend="native", device="cpu", physics=PhysicsConfig(threads=options.threads)
     )
+    peers = {name: make_peer(name, options) for name in options.peers}
     torch.set_num_threads(1)
-    peer.reset()
     ours.reset()
     shape = options.steps, options.num_envs, ours.action_size
     actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    scaled, tensors = actions * peer.action_space.high, torch.from_numpy(actions)
+    low, high = ours.control_range
+    scaled = ((high + low) / 2 + (high - low) / 2 * actions).astype(np.float32)
+    runs: dict[str, tuple[Callable[[Any], Any], Any]] = {name: (peer.step, scaled) for name, peer in peers.items()}
+    runs["mjxrl"] = ours.step, torch.from_numpy(actions)
 
-    rates: dict[str, list[float]] = {"envpool": [], "mjxrl": []}
+    rates: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(1 + options.repeats):
-        rates["envpool"].append(rate(peer.step, scaled, options.num_envs))
-        rates["mjxrl"].append(rate(ours.step, tensors, options.num_envs))
+        for name, (step, given) in runs.items():
+            rates[name].append(rate(step, given, options.num_envs))
     rates = {name: values[1:] for name, values in rates.items()}
-    ratios = [a / b for a, b in zip(rates["mjxrl"], rates["envpool"], strict=True)]
+    ratios = {
+        name: [a / b for a, b in zip(rates["mjxrl"], values, strict=True)]
+        for name, values in rates.items()
+        if name != "mjxrl"
+    }
     for name, values in rates.items():
         print(f"{name:8} {statistics.median(values):9.0f} env-steps/s  ({min(values):.0f} to {max(values):.0f})")
-    print(f"mjxrl / envpool: {statistics.median(ratios):.3f}  ({min(ratios):.3f} to {max(ratios):.3f})")
+    for name, values in ratios.items():
+        print(f"mjxrl / {name}: {statistics.median(values):.3f}  ({min(values):.3f} to {max(values):.3f})")
+    for peer in peers.values():
+        peer.close()
     if options.json:
-        from importlib.metadata import version
-
-        versions = {**runtime.versions(), "envpool": version("envpool")}
         report = {
             "env": options.env,
             "num_envs": options.num_envs,
             "threads": options.threads,
             "device": runtime.device_name("cpu"),
-            "versions": versions,
+            "load_average": os.getloadavg(),
+            "versions": runtime.versions() | ({"envpool": version("envpool")} if "envpool" in peers else {}),
+            "order_of_each_repeat": list(runs),
             "env_steps_per_s": rates,
-            "median_ratio": statistics.median(ratios),
+            "median_ratio_of_mjxrl_to": {name: statistics.median(values) for name, values in ratios.items()},
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def make_peer(name: str, options: Options) -> Any:
+    """A vector env that has been reset."""
+    if name == "envpool":
+        import envpool  # a peer, not a dependency of ours
+
+        peer: Any = envpool.make(  # type: ignore[attr-defined]
+            options.env, env_type="gymnasium", num_envs=options.num_envs, num_threads=options.threads, seed=0
+        )
+        peer.reset()
+        return peer
+    peer = gymnasium.make_vec(options.env, options.num_envs, vectorization_mode=name)
+    peer.reset(seed=0)
+    return peer
 
 
 def rate(step: Callable[[Any], Any], actions: Any, num_envs: int) -> float:
