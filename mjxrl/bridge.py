@@ -80,6 +80,22 @@ class JaxBridge:
     def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
         return self._jax.jit(program, donate_argnums=0)
 
+    def program_bytes(self, program: Any, state: EnvState, action: Tensor) -> int | None:
+        """Bytes of state, results and temporaries of a `program` from `compile`, by XLA's own account, if it gives one.
+
+        Nothing runs. What is compiled for the answer is what `dispatch` will run.
+        """
+        # jax keeps the executable and takes it for the first call with arrays like these: there is one compilation
+        executable = program.lower(state, self.from_torch(action)).compile()
+        try:
+            used = executable.memory_analysis()
+        except self._jax.errors.JaxRuntimeError:  # a platform that implements none
+            return None
+        if used is None:
+            return None
+        results = used.output_size_in_bytes - used.alias_size_in_bytes  # the rest is written over the donated state
+        return used.argument_size_in_bytes + results + used.temp_size_in_bytes + used.generated_code_size_in_bytes
+
     def dispatch(self, program: Program, action: Tensor) -> None:
         if not self._buffers:
             self._buffers = [torch.empty_like(action, dtype=torch.float32) for _ in range(2)]
@@ -110,7 +126,8 @@ class JaxBridge:
             if saved is None or saved.shape != leaf.shape:
                 raise ValueError(f"the saved worlds do not fit this task: {self._jax.tree_util.keystr(path)!r}")
             saved = saved.view(np.uint32) if leaf.dtype == np.uint32 else saved
-            leaves.append(self._jax.numpy.array(saved, leaf.dtype, copy=True))  # its own memory: it will be donated
+            owned = self._jax.numpy.array(saved, leaf.dtype, copy=True)  # its own memory: it will be donated
+            leaves.append(self._jax.device_put(owned, leaf.sharding))  # committed as `leaf`: else jit compiles again
         self.state = self._jax.tree.unflatten(structure, leaves)
 
     def to_torch(self, array: Any) -> Tensor:

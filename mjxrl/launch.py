@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -30,13 +33,13 @@ def train(config: Config) -> int:
 
     Raises:
         UnavailableError: the device or the backend asked for is not there.
-        MemoryProblem: the run would not fit; nothing has been compiled or written then.
+        MemoryProblem: the run would not fit; a new run leaves no folder then.
         RunError: the run directory is in use or not empty, or `resume` or `init_from` holds no usable checkpoint.
     """
     stop = Stop(config.max_minutes)
     kind = runtime.resolve_device(config.device)
     backend, reason = runtime.resolve_backend(config.backend, kind)
-    prepare(config, kind, backend)
+    room = prepare(config, kind, backend)
     rule = runtime.split_threads(runtime.available_cores(), backend, kind)
     threads = runtime.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
     runtime.set_torch_threads(threads.learner)
@@ -45,7 +48,7 @@ def train(config: Config) -> int:
 
     resolved = {"device": kind, "device_name": name, "backend": backend, "threads": threads._asdict()}
     path = config.resume or run_dir.create(config)
-    with run_dir.locked(path), stop.on_signals():
+    with leaving_nothing_if_refused(path, new=not config.resume), run_dir.locked(path), stop.on_signals():
         run_dir.note(path, config, resolved)
         runtime.mujoco_log_to(path / "mujoco.log")
         config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=threads.physics))
@@ -66,6 +69,7 @@ def train(config: Config) -> int:
             unused = runtime.unused_gpu() if kind == "cpu" and config.device == "auto" else None
             for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
                 logger.say(remark)
+            memory.check_program(config, backend, kind, room, trainer.env.program_bytes())
             trainer.run(logger, stop)
         if stop.signal is None:
             report(trainer)
@@ -74,8 +78,10 @@ def train(config: Config) -> int:
     return stop.exit_status
 
 
-def prepare(config: Config, device: str, backend: str) -> None:
+def prepare(config: Config, device: str, backend: str) -> memory.Room:
     """Set the process up, with jax's share of the GPU as the rest of the run leaves it, and refuse what cannot work.
+
+    Returns the memory that there is for the run.
 
     Raises:
         UnavailableError: torch or jax does not see the GPU.
@@ -84,11 +90,23 @@ def prepare(config: Config, device: str, backend: str) -> None:
     if device == "cuda":
         runtime.confirm_torch_sees_cuda()
     runtime.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
-    share = memory.check(config, backend, device)
+    room = memory.check(config, backend, device)
     # a process that has imported jax already has divided the memory
-    runtime.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else share)
-    if share is not None:
+    runtime.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else room.jax_share)
+    if room.jax_share is not None:
         runtime.confirm_jax_sees_cuda(backend)
+    return room
+
+
+@contextmanager
+def leaving_nothing_if_refused(path: Path, *, new: bool) -> Iterator[None]:
+    """Take the folder of a new run away if the block ends in a `MemoryProblem`: the next try may want its name."""
+    try:
+        yield
+    except memory.MemoryProblem:
+        if new:  # nothing was in it, and it holds no step yet
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def in_words(config: Config) -> str:

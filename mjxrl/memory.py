@@ -1,7 +1,8 @@
-"""Whether a run fits into memory, told before anything is allocated or compiled.
+"""Whether a run fits into memory, told before anything is allocated or compiled, and again before the first step.
 
-The replay is counted exactly, the rest by rules that err on the large side. There are two places: the RAM, and with a
-GPU its memory too. Checkpoints pass through the RAM: a copy of the replay, and its bytes on their way to the disk.
+The replay is counted exactly, the rest by rules that err on the large side; once the simulator's step is compiled,
+XLA's account of it takes the place of the rule. There are two places: the RAM, and with a GPU its memory too.
+Checkpoints pass through the RAM: a copy of the replay, and its bytes on their way to the disk.
 """
 
 from __future__ import annotations
@@ -36,8 +37,17 @@ class Need(NamedTuple):
     """How many times the replay is there."""
 
 
-def check(config: Config, backend: str, device: str) -> float | None:
-    """Refuse a run that cannot fit; returns the share of the GPU's memory that jax may take, None if it uses none.
+class Room(NamedTuple):
+    """What there was before the run took anything."""
+
+    free: dict[str, float]
+    """Free bytes of each place."""
+    jax_share: float | None
+    """The share of the GPU's memory that jax may take; None if it uses none."""
+
+
+def check(config: Config, backend: str, device: str) -> Room:
+    """Refuse a run that cannot fit; returns what there is for one that can.
 
     Args:
         backend, device: as resolved.
@@ -52,8 +62,33 @@ def check(config: Config, backend: str, device: str) -> float | None:
         if problem:
             raise MemoryProblem(problem)
     if device != "cuda" or backend == "native":
-        return None
-    return jax_share(needs["cuda"].parts["physics"], total(config, needs["cuda"]), free["cuda"], gpu_bytes())
+        return Room(free, None)
+    need = needs["cuda"]
+    return Room(free, jax_share(need.parts["physics"], total(config, need), free["cuda"], gpu_bytes()))
+
+
+def check_program(config: Config, backend: str, device: str, room: Room, program: int | None) -> None:
+    """Refuse a run whose compiled step takes more than there is for it.
+
+    Args:
+        backend, device: as resolved.
+        room: what `check` gave. Free memory is not looked at again: by now part of what the run takes is taken.
+        program: bytes, as `VectorEnv.program_bytes` gives them; None: the estimate has to do.
+
+    Raises:
+        MemoryProblem: it does not fit; the message says what it takes, what is free and what would fit.
+    """
+    if program is None:
+        return
+    need = estimate(config, backend, device)[device]
+    estimated, need.parts["physics"] = need.parts["physics"], program
+    problem = misfit(config, device, need, room.free[device])
+    if problem is None and device == "cuda" and program > (share := jax_bytes()):
+        takes = f"the step program takes {program / GIB:.2f} GiB and jax's share of the GPU is {share / GIB:.2f} GiB"
+        need.parts["physics"] += program - estimated  # of what a smaller replay leaves, jax gets half: see `jax_share`
+        problem = refusal(config, need, room.free[device], takes)
+    if problem:
+        raise MemoryProblem(problem)
 
 
 def misfit(config: Config, place: str, need: Need, free: float) -> str | None:
@@ -61,15 +96,20 @@ def misfit(config: Config, place: str, need: Need, free: float) -> str | None:
     wanted = total(config, need)
     if wanted <= free:
         return None
-    room, worlds = free - sum(need.parts.values()), config.num_envs
-    rows = range(1, math.ceil(config.replay.capacity / worlds) + 1)
-    fitting = bisect_right(rows, room, key=lambda n: need.replays * replay_size(config, n * worlds)) * worlds
     parts = {"replay": need.replays * replay_size(config, config.replay.capacity), **need.parts}
     listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items() if size >= 0.005 * GIB)
     where = "the GPU" if place == "cuda" else "this machine"
     takes = f"the run takes {wanted / GIB:.2f} GiB ({listed}) and {free / GIB:.2f} GiB are free on {where}"
+    return refusal(config, need, free, takes)
+
+
+def refusal(config: Config, need: Need, free: float, takes: str) -> str:
+    """One line on the largest replay that fits, or on the worlds if none does; `takes` says what is wrong."""
+    room, worlds = free - sum(need.parts.values()), config.num_envs
+    rows = range(1, math.ceil(config.replay.capacity / worlds) + 1)
+    fitting = bisect_right(rows, room, key=lambda n: need.replays * replay_size(config, n * worlds)) * worlds
     least = max(config.learner.batch_size, (config.learner.n_step + 1) * worlds)
-    if fitting < least:
+    if not least <= fitting < config.replay.capacity:
         return f"--num-envs {worlds}: allowed: fewer, with a smaller --replay.capacity: {takes}"
     return f"--replay.capacity {config.replay.capacity}: allowed: at most {fitting} here: {takes}"
 
@@ -152,6 +192,14 @@ def gpu_bytes() -> float:
     import torch
 
     return float(torch.cuda.mem_get_info()[1])
+
+
+def jax_bytes() -> float:
+    """Bytes of the GPU's memory that jax may take: the share that `check` gave it, unless the user's setting won."""
+    import jax
+
+    stats = jax.local_devices()[0].memory_stats() or {}  # some of XLA's allocators keep none
+    return float(stats.get("bytes_limit", math.inf))
 
 
 def _available_ram() -> float:

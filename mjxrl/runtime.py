@@ -226,6 +226,8 @@ def set_torch_threads(learner: int) -> None:
     import torch
 
     _keep_freed_memory()
+    # Huge pages for large tensors: random rows of a large replay would miss the TLB. Read at the first such tensor.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     torch.set_num_threads(learner)
     with contextlib.suppress(RuntimeError):  # torch's other pool may have started: its size is then final
         torch.set_num_interop_threads(1)

@@ -122,6 +122,19 @@ class VectorEnv:
         """
         return int(self._physics.overflows(self.state.physics).sum())
 
+    def program_bytes(self) -> int | None:
+        """What the compiled step takes on its device, by the compiler's own account; None on native and where unknown.
+
+        It compiles the step, which is not compiled again when it first runs; no random number is used up. Warp's
+        kernels are calls out of the program: what they allocate by themselves is not in the account.
+        """
+        if not isinstance(self._bridge, JaxBridge):
+            return None
+        # before the first reset the worlds of another one serve, which are gone again with the answer
+        state = self.state if hasattr(self._bridge, "state") else self._reset(*self._simulator(None))[0]
+        action = torch.zeros(self.num_envs, self.action_size, device=self.device)
+        return self._bridge.program_bytes(self._step, state, action)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Copies, on the host, of all that the next step depends on: simulator, views, carry, random state."""
         return {name: torch.from_numpy(array) for name, array in self._bridge.save().items()}

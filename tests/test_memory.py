@@ -1,7 +1,8 @@
-"""A run that cannot fit is refused before anything is allocated, with the largest replay that would fit."""
+"""A run that cannot fit is refused before it starts, with the largest replay that would fit."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -15,10 +16,13 @@ import torch
 from mjxrl import memory, runtime
 from mjxrl.config import Config
 from mjxrl.envs import task_class
+from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.launch import train as launch
 from mjxrl.memory import GIB, MemoryProblem, Need
 from mjxrl.presets import default_config, merged
 from mjxrl.replay import Replay
+from mjxrl.trainer import Trainer
+from mjxrl.vector_env import VectorEnv
 from tests.small_runs import small
 
 
@@ -38,7 +42,7 @@ def test_the_replay_is_counted_exactly() -> None:
 
 
 def test_a_run_that_fits_is_not_refused_and_jax_keeps_its_way_on_a_cpu() -> None:
-    assert memory.check(a_config(), "native", "cpu") is None
+    assert memory.check(a_config(), "native", "cpu").jax_share is None
 
 
 @pytest.mark.parametrize("saved", [True, False])
@@ -50,10 +54,8 @@ def test_the_largest_replay_that_fits_is_named_and_does_fit(saved: bool, monkeyp
     message = str(error.value)
     assert "\n" not in message and message.startswith("--replay.capacity 100000000: allowed: at most ")
     assert "4.00 GiB are free on this machine" in message and "replay" in message and "learner" in message
-    found = re.search(r"at most (\d+) here", message)
-    assert found is not None
-    most = int(found[1])
-    assert memory.check(merged(config, {"replay": {"capacity": most}}), "native", "cpu") is None
+    most = named_in(error.value)
+    memory.check(merged(config, {"replay": {"capacity": most}}), "native", "cpu")
     with pytest.raises(MemoryProblem):
         memory.check(merged(config, {"replay": {"capacity": most + 64}}), "native", "cpu")
     copies = 3 if saved else 1
@@ -70,20 +72,70 @@ def test_on_a_gpu_both_places_count_and_jax_gets_what_the_others_leave(monkeypat
     monkeypatch.setattr(memory, "gpu_bytes", lambda: 80 * GIB)
     config = a_config("Humanoid-v5", num_envs=4096, replay={"capacity": 4_194_304})
     free(monkeypatch, cpu=64 * GIB, cuda=79 * GIB)
-    share = memory.check(config, "jax", "cuda")
+    share = memory.check(config, "jax", "cuda").jax_share
     need = memory.estimate(config, "jax", "cuda")["cuda"]
     wanted = memory.total(config, need)
     assert (
         share is not None and need.parts["physics"] / GIB / 80 < share < 1 - (wanted - need.parts["physics"]) / GIB / 80
     )
-    assert memory.check(config, "native", "cuda") is None  # nothing of jax there
+    assert memory.check(config, "native", "cuda").jax_share is None  # nothing of jax there
     free(monkeypatch, cpu=64 * GIB, cuda=6 * GIB)
     with pytest.raises(MemoryProblem, match=r"--replay.capacity .* 6.00 GiB are free on the GPU"):
         memory.check(config, "jax", "cuda")
     free(monkeypatch, cpu=4 * GIB, cuda=79 * GIB)  # the replay's copy on its way to a checkpoint
     with pytest.raises(MemoryProblem, match=r"--replay.capacity .* 4.00 GiB are free on this machine"):
         memory.check(config, "jax", "cuda")
-    assert memory.check(merged(config, {"checkpoint": {"replay": False}}), "jax", "cuda") is not None
+    memory.check(merged(config, {"checkpoint": {"replay": False}}), "jax", "cuda")
+
+
+def test_the_compiled_step_counts_in_place_of_its_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, cpu=4 * GIB)
+    config = a_config(replay={"capacity": 2_000_000})
+    room = memory.check(config, "jax", "cpu")
+    free(monkeypatch, cpu=0.0)  # by now the run itself has taken it
+    for program in (None, GIB):
+        memory.check_program(config, "jax", "cpu", room, program)
+    with pytest.raises(
+        MemoryProblem, match=r"^--replay.capacity 2000000: allowed: at most .* physics 3\.00\)"
+    ) as error:
+        memory.check_program(config, "jax", "cpu", room, 3 * GIB)
+    assert "4.00 GiB are free on this machine" in str(error.value)
+    most = named_in(error.value)
+    memory.check_program(merged(config, {"replay": {"capacity": most}}), "jax", "cpu", room, 3 * GIB)
+    with pytest.raises(MemoryProblem):
+        memory.check_program(merged(config, {"replay": {"capacity": most + 64}}), "jax", "cpu", room, 3 * GIB)
+    with pytest.raises(MemoryProblem, match=r"^--num-envs 64: allowed: fewer"):
+        memory.check_program(config, "jax", "cpu", room, 4 * GIB)
+
+
+def test_on_a_gpu_the_compiled_step_must_fit_into_jaxs_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The replay that is named leaves jax so much that the step fits in the next try."""
+    monkeypatch.setattr(memory, "gpu_bytes", lambda: 80 * GIB)
+    free(monkeypatch, cpu=640 * GIB, cuda=79 * GIB)
+    config = a_config("Humanoid-v5", num_envs=4096, replay={"capacity": 20_000_000})
+    room = memory.check(config, "jax", "cuda")
+    assert room.jax_share is not None
+    share = room.jax_share * 80 * GIB
+    monkeypatch.setattr(memory, "jax_bytes", lambda: share)
+    memory.check_program(config, "jax", "cuda", room, int(share))
+    program = int(1.2 * share)
+    with pytest.raises(MemoryProblem, match=r"^--replay.capacity .*: the step program takes .* jax's share") as error:
+        memory.check_program(config, "jax", "cuda", room, program)
+    most = named_in(error.value)
+    assert most < config.replay.capacity
+    for capacity, fits in ((most, True), (most + 2 * 4096, False)):
+        again = memory.check(merged(config, {"replay": {"capacity": capacity}}), "jax", "cuda").jax_share
+        assert again is not None and (again * 80 * GIB >= program) == fits
+    monkeypatch.setattr(memory, "jax_bytes", lambda: 0.1 * GIB)  # a share of the user's own: no replay changes it
+    with pytest.raises(MemoryProblem, match=r"^--num-envs 4096: allowed: fewer"):
+        memory.check_program(config, "jax", "cuda", room, GIB)
+
+
+def named_in(error: Exception) -> int:
+    """The replay that a refusal allows."""
+    found = re.search(r"at most (\d+) here", str(error))
+    assert found is not None
+    return int(found[1])
 
 
 def test_the_estimate_of_the_learner_is_no_less_than_its_tensors() -> None:
@@ -108,6 +160,68 @@ def test_a_refused_run_leaves_nothing_behind_and_compiles_nothing(
     with pytest.raises(MemoryProblem):
         launch(small("td3", run_dir=tmp_path / "run", replay={"capacity": 10**12}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_turns_out_too_large_is_refused_before_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_class("Pendulum-v1")()
+    config = small("td3", env="Pendulum-v1", task=task, backend="jax", run_dir=tmp_path / "run")
+    monkeypatch.setattr(memory, "physics_bytes", lambda *_: 0.0)
+    enough = memory.total(config, memory.estimate(config, "jax", "cpu")["cpu"])
+    free(monkeypatch, cpu=enough)  # for everything but the step
+    monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("it started"))
+    with pytest.raises(MemoryProblem, match=r"^--replay\.capacity 400: allowed: at most "):
+        launch(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_asking_what_the_step_takes_compiles_it_once_and_changes_nothing() -> None:
+    import jax
+
+    asked, other = (VectorEnv(task_class("Pendulum-v1")(), 5, backend="jax", device=torch.device("cpu")) for _ in "ab")
+    state_and_more = 5 * (1 + 1 + 3) * 4  # qpos, qvel and the observation
+    size = asked.program_bytes()
+    assert size is not None and state_and_more < size < 100 * state_and_more
+    assert torch.equal(asked.reset(), other.reset())
+    events: list[str] = []
+
+    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        first = asked.step(torch.zeros(5, 1))
+        assert not [event for event in events if "compile" in event or "trace" in event]
+        assert torch.equal(first.obs, other.step(torch.zeros(5, 1)).obs)
+        assert [event for event in events if "backend_compile" in event]  # so it would have been seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert VectorEnv(HalfCheetah(), 2, backend="native", device=torch.device("cpu")).program_bytes() is None
+
+
+def test_what_cannot_be_known_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+
+    env = VectorEnv(task_class("Pendulum-v1")(), 5, backend="jax", device=torch.device("cpu"))
+
+    def raising(_: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("UNIMPLEMENTED")
+
+    for analysis in (lambda _: None, raising):
+        monkeypatch.setattr(jax.stages.Compiled, "memory_analysis", analysis)
+        assert env.program_bytes() is None
+    assert memory.jax_bytes() == math.inf  # on a CPU
+
+
+def test_worlds_that_are_put_back_run_the_program_that_was_looked_at(cheetah_jax: VectorEnv) -> None:
+    cheetah_jax.reset()
+    action = torch.zeros(cheetah_jax.num_envs, cheetah_jax.action_size)
+    cheetah_jax.step(action)
+    cheetah_jax.load_state_dict(cheetah_jax.state_dict())
+    cheetah_jax.program_bytes()
+    cheetah_jax.step(action)
+    assert cheetah_jax._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:

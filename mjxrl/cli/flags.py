@@ -49,7 +49,7 @@ def last_value(argv: list[str], name: str) -> str | None:
         name_given, equals, inline = word.partition("=")
         if _normal(name_given) == name:
             value = inline if equals else following
-            found = value if equals or not value.startswith("--") else found
+            found = value if equals or not _is_flag(value) else found
     return found
 
 
@@ -65,7 +65,7 @@ def check(argv: list[str], flags: Mapping[str, tuple[str, Any]]) -> Words:
             continue
         name, equals, inline = word.partition("=")
         name, end = _normal(name), i
-        while end < len(argv) and not argv[end].startswith("--"):
+        while end < len(argv) and not _is_flag(argv[end]):
             end += 1
         following = [inline] if equals else argv[i:end]
         if name not in flags:
@@ -78,7 +78,7 @@ def check(argv: list[str], flags: Mapping[str, tuple[str, Any]]) -> Words:
         if hint is bool and equals:
             words.problems.append(f"{name} {inline}: allowed: no value, the flag alone")
         elif fits(hint, values):
-            words.good.extend([name, *values])
+            words.good.extend([f"{name}={inline}"] if equals else [name, *values])
         else:
             allowed = RULES[path].allowed if path in RULES else in_words(hint)
             words.problems.append(problem(name[2:], tuple(values), allowed))
@@ -140,6 +140,11 @@ def _most_values(hint: Any) -> int | None:
         args = get_args(hint)
         return None if args[-1] is Ellipsis else len(args)
     return 0 if hint is bool else 1
+
+
+def _is_flag(word: str) -> bool:
+    """Whether a word starts a flag, and is no value of the one before it: a dash, but no negative number."""
+    return word.startswith("-") and not fits(float, [word])
 
 
 def _normal(name: str) -> str:

@@ -98,7 +98,6 @@ def test_every_flag_with_a_rule_has_something_to_refuse() -> None:
     assert len(WRONG) == len(RULES) and all(WRONG.values())
 
 
-@pytest.mark.slow  # a minute and more: one run of the parser per example
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(bad_flags, extras)
 def test_wrong_flags_get_one_line_each(folder: Path, chosen: dict[str, int], extra: list[str]) -> None:

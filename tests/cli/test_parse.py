@@ -176,9 +176,16 @@ class TestFlags:
         words = check(["--num_envs", "3", "loose", "--learner.no_layer_norm"], flags)
         assert words == (["--num-envs", "3", "--learner.no-layer-norm"], ["loose"], [])
 
+    def test_a_dash_starts_a_flag_unless_it_is_a_negative_number(self) -> None:
+        words = check(["--lerner", "1", "-v", "--seed", "-1", "--run-dir", "-x"], flags_of(Config()))
+        assert (words.good, words.loose) == (["--seed", "-1"], ["-v", "-x"])
+        assert [line.partition(":")[0] for line in words.problems] == ["--lerner 1", "--run-dir (no value)"]
+        assert parse_config([*ON_CPU, "--run-dir=-x"]).run_dir == Path("-x")  # behind = any word is a value
+
     def test_last_value(self) -> None:
         assert last_value(["--a", "1", "--b", "--a=2"], "--a") == "2"
         assert last_value(["--a", "--b"], "--a") is None
+        assert last_value(["--a", "-b"], "--a") is None and last_value(["--a", "-1"], "--a") == "-1"
         assert last_value(["--a"], "--b") is None
         assert last_value(["--num_envs", "5"], "--num-envs") == "5"
 
