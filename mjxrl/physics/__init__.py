@@ -75,13 +75,16 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
     if backend == "native" and config.preset != "exact":
         raise UnavailableError(f"--physics.preset {config.preset}: allowed: exact on native, whose solver is the XML's")
     if task.analytic:
-        from mjxrl.physics.analytic import JaxAnalyticPhysics, NumpyAnalyticPhysics
+        if backend == "native":
+            from mjxrl.physics.analytic import NumpyAnalyticPhysics
 
-        analytic = {"native": NumpyAnalyticPhysics, "jax": JaxAnalyticPhysics}
-        if backend not in analytic:
-            name = type(task).__name__
-            raise UnavailableError(f"--backend {backend}: allowed: jax, native for {name}, which has its own dynamics")
-        return analytic[backend](task, num_envs)
+            return NumpyAnalyticPhysics(task, num_envs)
+        if backend == "jax":
+            from mjxrl.physics.analytic_jax import JaxAnalyticPhysics
+
+            return JaxAnalyticPhysics(task, num_envs)
+        name = type(task).__name__
+        raise UnavailableError(f"--backend {backend}: allowed: jax, native for {name}, which has its own dynamics")
     if backend == "native":
         from mjxrl.physics.native import NativePhysics
 

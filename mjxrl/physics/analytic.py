@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from mjxrl.envs.task import Array, Distribution, Namespace, Task
+from mjxrl.envs.task import Array, Namespace, Task
 from mjxrl.physics import control_range
 from mjxrl.physics.numpy_arrays import NumpyArrays
 
@@ -21,7 +20,7 @@ class AnalyticState(NamedTuple):
     qvel: Array
 
 
-class _AnalyticPhysics:
+class AnalyticPhysics:
     """What numpy and jax share of `Physics`."""
 
     xp: Namespace
@@ -56,38 +55,14 @@ class _AnalyticPhysics:
     def overflows(self, state: AnalyticState) -> Array:
         return self.xp.zeros(self.num_envs, self.xp.int32)  # no contacts
 
-    def _default(self) -> AnalyticState:
+    def default(self) -> AnalyticState:
+        """Every world at the model's own state, at rest."""
         qpos = self.xp.tile(self.xp.asarray(self._task.init_qpos), (self.num_envs, 1))
         return AnalyticState(qpos, self.xp.zeros((self.num_envs, self._task.model.nv)))
 
 
-class NumpyAnalyticPhysics(NumpyArrays, _AnalyticPhysics):
+class NumpyAnalyticPhysics(NumpyArrays, AnalyticPhysics):
     """`Physics` of an analytic task in float64 on numpy; imports no jax."""
 
     def init(self, seed: int) -> tuple[AnalyticState, np.random.Generator]:
-        return self._default(), np.random.default_rng(seed)
-
-
-class JaxAnalyticPhysics(_AnalyticPhysics):
-    """`Physics` of an analytic task in float32 on jax."""
-
-    def __init__(self, task: Task, num_envs: int) -> None:
-        super().__init__(task, num_envs)
-        import jax
-
-        self._jax, self.xp = jax, jax.numpy
-
-    def init(self, seed: int) -> tuple[AnalyticState, Array]:
-        return self._default(), self._jax.random.key_data(self._jax.random.key(seed))
-
-    def draw(self, random: Array, spec: Mapping[str, tuple[Distribution, int]]) -> tuple[Array, dict[str, Array]]:
-        draws = {"uniform": lambda *a: self._jax.random.uniform(*a, minval=-1.0), "normal": self._jax.random.normal}
-        random, *keys = self._jax.random.split(self._jax.random.wrap_key_data(random), 1 + len(spec))
-        noise = {
-            name: draws[distribution](key, (self.num_envs, size))
-            for key, (name, (distribution, size)) in zip(keys, spec.items(), strict=True)
-        }
-        return self._jax.random.key_data(random), noise
-
-    def when(self, condition: Array, then: Callable[[Any], Any], operand: Any) -> Any:
-        return self._jax.lax.cond(condition, then, lambda x: x, operand)
+        return self.default(), np.random.default_rng(seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +13,9 @@ import mujoco
 from mujoco import mjx
 
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs.task import Distribution, Task
+from mjxrl.envs.task import Task
 from mjxrl.physics import contacts, control_range, plane_capsule
+from mjxrl.physics.jax_arrays import JaxArrays, committed
 
 # What a fresh qpos and qvel must be pushed through before a field can be read, cheapest first
 _POSITION = {"xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat"}
@@ -48,13 +48,11 @@ class MjxState(NamedTuple):
     overflows: jax.Array  # (N,) int32
 
 
-class MjxPhysics:
+class MjxPhysics(JaxArrays):
     """`Physics` on MJX with `impl="jax"`.
 
     The XML's integrator is kept unless the preset says otherwise; the PGS solver, which MJX lacks, becomes Newton.
     """
-
-    xp = jnp
 
     def __init__(self, task: Task, num_envs: int, config: PhysicsConfig | None = None) -> None:
         """Put the model of `task` on jax's device, for `num_envs` worlds.
@@ -79,8 +77,7 @@ class MjxPhysics:
         data = self._make_data()
         batched = jax.vmap(lambda _: data)(jnp.arange(self.num_envs))
         state = MjxState(batched, jnp.zeros(self.num_envs, jnp.int32))
-        # committed to the device, as all later states are: jit would take it for another type and compile twice
-        return jax.device_put((state, jax.random.key_data(jax.random.key(seed))), jax.devices()[0])
+        return committed(state, seed)
 
     def step(self, state: MjxState, ctrl: jax.Array) -> MjxState:
         def substep(_: int, carry: tuple[mjx.Data, jax.Array]) -> tuple[mjx.Data, jax.Array]:
@@ -113,20 +110,6 @@ class MjxPhysics:
 
     def overflows(self, state: MjxState) -> jax.Array:
         return state.overflows
-
-    def draw(
-        self, random: jax.Array, spec: Mapping[str, tuple[Distribution, int]]
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        random, *keys = jax.random.split(jax.random.wrap_key_data(random), 1 + len(spec))
-        noise = {}
-        for key, (name, (distribution, size)) in zip(keys, spec.items(), strict=True):
-            shape = (self.num_envs, size)
-            uniform = distribution == "uniform"
-            noise[name] = jax.random.uniform(key, shape, minval=-1.0) if uniform else jax.random.normal(key, shape)
-        return jax.random.key_data(random), noise
-
-    def when(self, condition: jax.Array, then: Callable[[Any], Any], operand: Any) -> Any:
-        return jax.lax.cond(condition, then, lambda x: x, operand)
 
     def _fresh(self, data: mjx.Data, qpos: jax.Array, qvel: jax.Array) -> dict[str, jax.Array]:
         """Of one world at qpos, qvel with everything else zero: the state and the fields of the view, and no more."""
