@@ -63,7 +63,7 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
     import torch
 
     from mjxrl.envs import task_class
-    from mjxrl.metrics import MetricsLogger
+    from mjxrl.reporting.metrics import MetricsLogger
     from mjxrl.stopping import Stop
     from mjxrl.trainer import Trainer
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from mjxrl import memory, runtime
 from mjxrl.config import Config
 from mjxrl.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
-from mjxrl.metrics import MetricsLogger
-from mjxrl.plotting import plot_runs
+from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.plotting import plot_runs
 from mjxrl.stopping import Stop
 from mjxrl.storage import checkpoint, run_dir
 from mjxrl.storage.checkpoint import CheckpointError

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mjxrl.alarms import AlarmBell
 from mjxrl.config import Config
-from mjxrl.episodes import EpisodeStats
 from mjxrl.evaluation import EvalResult, evaluate_backend
-from mjxrl.interval import Interval
 from mjxrl.learners import Learner, make_learner
-from mjxrl.metrics import MetricsLogger
-from mjxrl.plotting import read_metrics
 from mjxrl.quarantine import Quarantine
 from mjxrl.replay import Replay
+from mjxrl.reporting.alarms import AlarmBell
+from mjxrl.reporting.episodes import EpisodeStats
+from mjxrl.reporting.interval import Interval
+from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.plotting import read_metrics
 from mjxrl.stopping import Stop
 from mjxrl.storage import checkpoint
 from mjxrl.storage.checkpoint import REPLAY

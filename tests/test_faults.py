@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mjxrl.cli import train as command
-from mjxrl.metrics import CsvFile, MetricsLogger
+from mjxrl.reporting.metrics import CsvFile, MetricsLogger
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import RunError, load_config
 from tests.faults import DAMAGES, PARTS, damage

@@ -19,8 +19,8 @@ from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.pendulum import Pendulum
 from mjxrl.envs.task import Array, Namespace, Task, View
 from mjxrl.launch import train as launch
-from mjxrl.metrics import MetricsLogger
 from mjxrl.quarantine import FILE, KEPT, DivergedError, Quarantine
+from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.stopping import Stop
 from mjxrl.trainer import Trainer
 from mjxrl.vector_env import VectorEnv

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.metrics import MetricsLogger
+from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.stopping import Stop
 from mjxrl.trainer import Trainer
 from tests.small_runs import rows_of, small, train

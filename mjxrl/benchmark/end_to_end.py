@@ -14,8 +14,8 @@ from mjxrl import runtime
 from mjxrl.benchmark.kernels import profiled
 from mjxrl.benchmark.setting import Setting, fill
 from mjxrl.benchmark.timing import Contestant, calls_in, rates, ratios, sample, timed
-from mjxrl.metrics import MetricsLogger
 from mjxrl.presets import merged
+from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.stopping import Stop
 from mjxrl.trainer import Trainer
 

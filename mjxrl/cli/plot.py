@@ -34,7 +34,7 @@ def main() -> int:
         problems.append(f"--out {options.out}: allowed: a name that ends in .png, .pdf or .svg")
     if problems:
         refuse(problems)
-    from mjxrl.plotting import plot_runs
+    from mjxrl.reporting.plotting import plot_runs
 
     plot_runs(options.run_dirs, options.out)
     print(options.out)

@@ -67,7 +67,7 @@ def parse_options(argv: list[str]) -> tuple[Path, list[int], list[str]]:
 
 def report(folder: Path, seeds: list[int]) -> None:
     """Mean and standard deviation of the final scores, and the curves."""
-    from mjxrl.plotting import plot_seeds
+    from mjxrl.reporting.plotting import plot_seeds
 
     runs = [folder / f"seed_{seed}" for seed in seeds]
     scores = [json.loads((run / "final.json").read_text()).get("trained", {}).get("mean_return") for run in runs]

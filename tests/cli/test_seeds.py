@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mjxrl.cli import seeds
-from mjxrl.metrics import MetricsLogger
-from mjxrl.plotting import common_curves, plot_seeds, read_metrics
+from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.plotting import common_curves, plot_seeds, read_metrics
 
 CPU = ["--device", "cpu"]
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mjxrl import metrics
-from mjxrl.metrics import CsvFile, MetricsLogger, Terminal
+from mjxrl.reporting import metrics
+from mjxrl.reporting.metrics import CsvFile, MetricsLogger, Terminal
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mjxrl.alarms import ALARMS, AlarmBell, alarms
 from mjxrl.cli.flags import flags_of
 from mjxrl.config import Config, LearnerConfig
+from mjxrl.reporting.alarms import ALARMS, AlarmBell, alarms
 from tests.small_runs import rows_of, small, train
 
 CONFIG = Config(total_steps=100_000, learner=LearnerConfig(gamma=0.99))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mjxrl.episodes import EpisodeStats
+from mjxrl.reporting.episodes import EpisodeStats
 from mjxrl.vector_step import StepResult
 
 LIMIT = 5

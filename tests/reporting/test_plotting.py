@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mjxrl.cli import plot
-from mjxrl.metrics import MetricsLogger
-from mjxrl.plotting import plot_runs, read_metrics
+from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.plotting import plot_runs, read_metrics
 
 
 def run(path: Path) -> Path:

@@ -1,0 +1,1 @@
+"""What a run tells while it runs and afterwards: sums between log lines, metrics files, alarms, curves."""
