@@ -144,7 +144,8 @@ def learner_bytes(config: Config) -> float:
     """Networks with targets, gradients and moments; the activations of an update; the draws of K updates."""
     (obs_size, action_size), settings = widths(config), config.learner
     actor = (obs_size, *settings.actor_hidden, 2 * action_size)
-    critic = (obs_size + action_size, *settings.critic_hidden, 1)
+    outputs = settings.atoms if settings.critic == "categorical" else 1
+    critic = (obs_size + action_size, *settings.critic_hidden, outputs)
     parameters = _weights(actor) + settings.num_critics * _weights(critic)
     units = sum(actor) + settings.num_critics * sum(critic)
     batch = settings.batch_size

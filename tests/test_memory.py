@@ -147,6 +147,14 @@ def test_the_estimate_of_the_learner_is_no_less_than_its_tensors() -> None:
     assert kept < memory.learner_bytes(config) < 20 * kept
 
 
+def test_a_categorical_critic_takes_room_for_its_atoms() -> None:
+    def needed(critic: str) -> float:
+        return memory.learner_bytes(a_config(learner={"critic": critic, "atoms": 251, "batch_size": 32_768}))
+
+    outputs = 2 * 32_768 * 251 * 4  # of two critics, once
+    assert needed("categorical") - needed("scalar") > 2 * outputs
+
+
 @pytest.mark.parametrize(("env", "measured"), [("HalfCheetah-v5", 21_000), ("Ant-v5", 13_800), ("Humanoid-v5", 27_400)])
 def test_the_estimate_of_mjx_is_above_what_was_measured_and_of_its_order(env: str, measured: int) -> None:
     """Bytes per world: of HalfCheetah by XLA's own analysis of the step, of the others the state alone."""
