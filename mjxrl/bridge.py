@@ -43,6 +43,10 @@ class Bridge(Protocol):
         """Wait for the step that was dispatched and return its results as torch tensors on the bridge's device."""
         ...
 
+    def step(self, program: Program, action: Tensor) -> StepResult:
+        """`dispatch` and `collect` at once."""
+        ...
+
     def save(self) -> dict[str, np.ndarray]:
         """Copies of everything in `state`, on the host, by path."""
         ...
@@ -112,6 +116,10 @@ class JaxBridge:
             self._jax.block_until_ready(self._held)
         return self._jax.tree.map(self.to_torch, self._held)
 
+    def step(self, program: Program, action: Tensor) -> StepResult:
+        self.dispatch(program, action)
+        return self.collect()
+
     def save(self) -> dict[str, np.ndarray]:
         paths, _ = self._jax.tree.flatten_with_path(self.state)
         arrays = {self._jax.tree_util.keystr(path): np.array(leaf) for path, leaf in paths}
@@ -163,6 +171,14 @@ class NumpyBridge:
             raise RuntimeError("no step was dispatched")
         self.state, result = self._pending.result()
         self._pending = None
+        return self._results(result)
+
+    def step(self, program: Program, action: Tensor) -> StepResult:
+        # nothing runs beside it, so the caller's thread will do
+        self.state, result = program(self.state, self.from_torch(action))
+        return self._results(result)
+
+    def _results(self, result: StepResult) -> StepResult:
         *arrays, terms = result
         tensors = [self.to_torch(array) for array in arrays]
         return StepResult(*tensors, reward_terms={name: self.to_torch(term) for name, term in terms.items()})

@@ -104,11 +104,10 @@ class VectorEnv:
         Args:
             action: `(N, A)` in [-1, 1], scaled to the control range of each actuator.
         """
-        self.dispatch(action)
-        return self.collect()
+        return self._bridge.step(self._step, action)
 
     def dispatch(self, action: Tensor) -> None:
-        """Start a step and return at once; `collect` gives its result. What `step` does is these two."""
+        """Start a step and return at once; `collect` gives its result. `step` is these two at once."""
         self._bridge.dispatch(self._step, action)
 
     def collect(self) -> StepResult:
