@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from mjxrl import runtime
-from mjxrl.cli.parse import parse, refuse
+from mjxrl.cli.parse import parse, refuse, run_dir_problems
 from mjxrl.storage.run_dir import RunError, load_config
 from mjxrl.validation import problem
 
@@ -73,13 +73,7 @@ def main() -> int:
 def parse_options(argv: list[str], prog: str = "mjxrl-evaluate") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
     options, problems = parse(Options(), argv, prog, positionals=1)
-    if options.run_dir == Path():
-        problems.append(f"RUN_DIR: missing: allowed: the folder of a run, as in {prog} runs/my-run")
-    else:
-        try:
-            load_config(options.run_dir)
-        except RunError as error:
-            problems.append(f"RUN_DIR {error}")
+    problems += run_dir_problems(options.run_dir, prog)
     if options.episodes < 1:
         problems.append(problem("episodes", options.episodes, "a whole number, at least 1"))
     if options.seed < 0:

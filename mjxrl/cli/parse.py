@@ -99,6 +99,17 @@ def parse(
     return _through_tyro(default, words.loose[:positionals] + words.good, prog), words.problems + extra
 
 
+def run_dir_problems(run_dir: Path, prog: str) -> list[str]:
+    """A line if the positional RUN_DIR is missing or no run."""
+    if run_dir == Path():
+        return [f"RUN_DIR: missing: allowed: the folder of a run, as in {prog} runs/my-run"]
+    try:
+        load_config(run_dir)
+    except RunError as error:
+        return [f"RUN_DIR {error}"]
+    return []
+
+
 def refuse(problems: list[str]) -> NoReturn:
     """Print one line per problem on standard error and exit with status 2."""
     for line in problems:
