@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import warp
 from mujoco import mjx
 from mujoco.mjx.third_party.mujoco_warp._src.types import OverflowType
 
 from mjxrl.physics import contacts, plane_capsule
 from mjxrl.physics.mjx import MjxPhysics
 
+warp: Any = importlib.import_module("warp")  # an extra: types are checked without it too
 warp.config.log_level = warp.LOG_WARNING  # else it prints a line per kernel
 
 # Warp notes in each world what ran out; the solver's iterations do so by design
