@@ -1,6 +1,6 @@
 """TD3 updates per second at FastTD3's own shapes, ours beside FastTD3's, interleaved, in one process; for a GPU.
 
-    pip install tensordict git+https://github.com/younggyoseo/FastTD3
+    pip install tensordict git+https://github.com/younggyoseo/FastTD3@229ed59bbf43ea2f7a2d5d90d1076314839944d7
     python benchmarks/fasttd3_updates.py --json benchmarks/results/gpu/DEVICE-fasttd3.json
 
 FastTD3 (Seo et al. 2025, arXiv 2505.22642) keeps its update inside its training script, so it is put together here from

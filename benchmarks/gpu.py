@@ -3,12 +3,13 @@
     python benchmarks/gpu.py
 
 runs `scripts/benchmark.py` for each row of `RUNS` and writes benchmarks/results/gpu/<device>-<name>.json, raw repeats
-and the device's name included, and for a curve over worlds a .png. What is there already is not measured again, so
-that the command can be given in pieces. Exits 1 if something could not be measured; its file says what.
+and the device's name included, and for a curve over worlds a .png. What is there already and whole is not measured
+again, so that the command can be given in pieces. Exits 1 if something could not be measured; its file says what.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def main() -> int:
     failed = 0
     for name, flags in RUNS.items():
         out = folder / f"{device.replace(' ', '-')}-{name}.json"
-        if out.exists():
+        if out.exists() and not json.loads(out.read_text())["failures"]:
             print(f"is there: {out}")
             continue
         words = [*flags.split(), "--device", "cuda", "--json", str(out)]

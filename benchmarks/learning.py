@@ -36,13 +36,13 @@ class Options:
     """The raw figures: read first if it exists, written after every run."""
     env: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5")
     """Task ids."""
-    who: tuple[str, ...] = ("mjxrl-td3", "sbx-td3", "sbx-sac", "sb3-td3", "sb3-sac")
+    who: tuple[str, ...] = ("mjxrl-td3", "mjxrl-sac", "sbx-td3", "sbx-sac", "sb3-td3", "sb3-sac")
     """Who learns: mjxrl, sb3 or sbx, and the algorithm."""
     seeds: int = 3
     """Runs of each, with seeds 0, 1, ..."""
     minutes: float = 10.0
     """Wall-clock time of a run."""
-    cores: int = 1
+    cores: int = 2
     """Cores of a run."""
     episodes: int = 10
     """Episodes that the policy is scored by."""

@@ -43,7 +43,7 @@ def main(options: Options) -> None:
     model.learn(10**9, callback=lambda _locals, _globals: time.monotonic() < deadline)
     env, returns = gymnasium.make(options.env), []
     for episode in range(options.episodes):  # the first states that ours are played from
-        obs, _ = env.reset(seed=episode)
+        obs, _ = env.reset(seed=options.seed + episode)
         total, done = 0.0, False
         while not done:
             action, _ = model.predict(obs, deterministic=True)

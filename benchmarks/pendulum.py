@@ -22,10 +22,8 @@ from mjxrl import runtime
 
 GOAL = -200.0
 STEPS = {"sac": 10_000, "td3": 15_000}
-# an easy task: large steps, few random transitions, a short horizon; one update per transition as in the papers
 FLAGS = (
-    "--env Pendulum-v1 --backend native --device cpu --preset laptop --num-envs 4 --learner.warmup-steps 1000 "
-    "--learner.gamma 0.98 --learner.actor-lr 1e-3 --learner.critic-lr 1e-3 --sac.temperature-lr 1e-3 --eval.every 0 "
+    "--env Pendulum-v1 --backend native --device cpu --preset laptop --num-envs 4 --eval.every 0 "
     "--eval.final-episodes 20 --log.every 2000 --checkpoint.no-replay"
 )
 

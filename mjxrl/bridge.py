@@ -5,9 +5,12 @@ Both bridges run a program `(state, action) -> (state, StepResult)`; `dispatch` 
 
 Ownership on jax (DLPack, no copy in either direction): torch never writes into a tensor that came from jax, and no
 array that torch views is donated. XLA's allocator does not know torch's stream and torch's does not know XLA's, so the
-results of step t are held here until step t+1, which depends on torch's reading of them, is dispatched; and actions
+results of step t are held here until step t+1, which depends on torch's reading of them, is enqueued; and actions
 alternate between two static buffers, so that the one XLA may still read is never the one torch writes. Array objects,
 not raw capsules, are passed, so that DLPack orders the streams.
+
+On a GPU a worker thread starts the step: XLA runs a program on the thread that calls it, and that thread waits for the
+device wherever a loop's condition depends on data, as the solver's does. Updates could not be launched meanwhile.
 """
 
 from __future__ import annotations
@@ -76,8 +79,9 @@ class JaxBridge:
 
         self._jax, self._device = jax, device
         self._same_device = (jax.default_backend() == "cpu") == (device.type == "cpu")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="physics") if device.type == "cuda" else None
         self._buffers: list[Tensor] = []
-        self._pending: StepResult | None = None
+        self._pending: Future[tuple[EnvState, StepResult]] | None = None
         self._held: StepResult | None = None
         self.state: EnvState
 
@@ -102,16 +106,21 @@ class JaxBridge:
 
     def dispatch(self, program: Program, action: Tensor) -> None:
         if not self._buffers:
-            self._buffers = [torch.empty_like(action, dtype=torch.float32) for _ in range(2)]
+            self._buffers = [torch.empty(action.shape, device=self._device) for _ in range(2)]
         self._buffers.reverse()
         self._buffers[0].copy_(action)
-        self.state, self._pending = program(self.state, self.from_torch(self._buffers[0]))
-        self._held = None
+        array = self.from_torch(self._buffers[0])  # on this thread, whose stream the action comes from
+        if self._worker is not None:
+            self._pending = self._worker.submit(program, self.state, array)
+        else:
+            self._pending = Future()
+            self._pending.set_result(program(self.state, array))
 
     def collect(self) -> StepResult:
         if self._pending is None:
             raise RuntimeError("no step was dispatched")
-        self._held, self._pending = self._pending, None
+        self.state, self._held = self._pending.result()
+        self._pending = None
         if self._device.type == "cpu":  # no stream orders the two there
             self._jax.block_until_ready(self._held)
         return self._jax.tree.map(self.to_torch, self._held)
@@ -146,7 +155,7 @@ class JaxBridge:
 
     def from_torch(self, tensor: Tensor) -> Any:
         if self._same_device:
-            return self._jax.dlpack.from_dlpack(tensor.detach().contiguous())
+            return self._jax.dlpack.from_dlpack(tensor.detach().to(self._device).contiguous())
         return self._jax.numpy.asarray(tensor.detach().cpu().numpy())
 
 

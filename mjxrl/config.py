@@ -56,7 +56,7 @@ class LearnerConfig:
     gamma: float = 0.99
     """Discount per environment step."""
     n_step: int = 1
-    """Rewards summed before bootstrapping; 1 is the papers' form."""
+    """Rewards summed before bootstrapping; 1 is the papers' form. More learn faster, biased by the replay's actions."""
     tau: float = 0.005
     """Polyak averaging: the targets move this fraction towards the networks at each target update; 1 copies them."""
     policy_delay: int = 1
@@ -76,11 +76,12 @@ class LearnerConfig:
     atoms: int = 101
     """Returns that a categorical critic tells apart."""
     value_range: float = 10.0
-    """A categorical critic's returns lie in plus or minus this, in units of reward (scaled, with scale_rewards)."""
+    """A categorical critic's returns lie in plus or minus this, in units of reward (scaled, with scale_rewards, which
+    makes them fit; without it they are cut off)."""
     actor_q: str = "min"
     """What the policy climbs: first (Q_1, TD3's paper) | min (SAC's paper) | mean of the critics."""
     scale_rewards: bool = False
-    """Divide rewards by a running estimate of the spread of returns, which then lie in plus or minus 5."""
+    """Divide rewards by a running estimate of the size of returns, which then lie in plus or minus 5, about."""
     actor_lr: float = 3e-4
     """Adam step size of the actor."""
     critic_lr: float = 3e-4
@@ -125,6 +126,10 @@ class SacConfig:
     """Entropy aimed at, in nats; the default is minus the number of action dimensions."""
     temperature_lr: float = 3e-4
     """Adam step size of log alpha."""
+    exploration_scale: float = 1.0
+    """Factor on the policy's standard deviation while collecting; 1 is the paper's form."""
+    exploration_scale_max: float | None = None
+    """If given, world i's factor is fixed, evenly spread from --sac.exploration-scale to this."""
 
 
 @dataclass(frozen=True)

@@ -80,12 +80,13 @@ class RunningNorm:
 
 
 class ReturnScale:
-    """Scales rewards so that discounted returns have a standard deviation of 1 or less and stay within RETURN_LIMIT,
-    whatever units a task's rewards have: critics then need no range of values set by hand.
+    """Scales rewards to returns of a standard deviation of about 1, at most about RETURN_LIMIT, whatever units a task's
+    rewards have: critics then need no range of values set by hand.
 
-    The factor is 1 / max(std G, max |G| / RETURN_LIMIT) over the returns so far, G_t = r_t + gamma G_(t-1) within each
-    world's episode. Lee et al. (2025), "Hyperspherical Normalization for Scalable Deep Reinforcement Learning",
-    arXiv 2502.15280.
+    The factor is 1 / max(std G, max |G| / RETURN_LIMIT) over G_t = r_t + gamma G_(t-1) so far, within each world's
+    episode. G, which sums backwards, stands in for the returns that critics estimate; those may be somewhat larger (a
+    reward of gamma^t: 1.35 times), which is why a categorical critic's range is twice the limit. Lee et al. (2025),
+    "Hyperspherical Normalization for Scalable Deep Reinforcement Learning", arXiv 2502.15280.
 
     Args:
         num_envs: worlds N.

@@ -55,10 +55,11 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
     Raises:
         RuntimeError: jax is already imported and would not see these settings.
     """
-    fixed = {
-        "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # TF32 is too coarse for contact dynamics
-        "JAX_PLATFORMS": "cuda,cpu" if device == "cuda" and backend != "native" else "cpu",
-    }
+    fixed = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # TF32 is too coarse for contact dynamics
+    if backend != "native":
+        fixed["JAX_PLATFORMS"] = "cuda,cpu" if device == "cuda" else "cpu"
+    elif "jax" not in sys.modules:  # it may run elsewhere in this process
+        fixed["JAX_PLATFORMS"] = "cpu"
     preferred = {
         "JAX_COMPILATION_CACHE_DIR": str(cache_dir() / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -69,7 +70,8 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
         preferred["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     else:
         preferred["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true"
-        preferred["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{jax_memory_fraction:.3f}"
+        if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name, which jax takes instead, not as well
+            preferred["XLA_CLIENT_MEM_FRACTION"] = f"{jax_memory_fraction:.3f}"
     if "jax" in sys.modules:
         late = [f"{name}={value}" for name, value in fixed.items() if os.environ.get(name) != value]
         late += [f"{name}={value}" for name, value in preferred.items() if name not in os.environ]

@@ -149,6 +149,8 @@ class Trainer:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
+        if state["generator"].shape != self.generator.get_state().shape:
+            raise ValueError(f"it was saved on another kind of device than {self.env.device.type}")
         self.obs = state["obs"].to(self.env.device)
         self.generator.set_state(state["generator"])
         self.episodes.load_state_dict(part("episodes."))

@@ -111,6 +111,8 @@ RULES: dict[str, Rule] = {
     "sac.init_temperature": _real(0, open_low=True),
     "sac.target_entropy": _or_none(_real(-math.inf)._replace(allowed="a finite number")),
     "sac.temperature_lr": _STEP_SIZE,
+    "sac.exploration_scale": _real(0),
+    "sac.exploration_scale_max": _or_none(_real(0)),
     "eval.every": _COUNT_OR_OFF,
     "eval.episodes": _COUNT,
     "eval.final_episodes": _COUNT_OR_OFF,

@@ -149,6 +149,8 @@ class VectorEnv:
 
     def _simulator(self, seed: int | None) -> tuple[Any, Any]:
         """The simulator's state and the random state that the next draw starts from."""
+        if self.device.type == "cuda":  # torch may still be reading results, whose memory jax will use again
+            torch.cuda.current_stream(self.device).synchronize()
         if not hasattr(self._bridge, "state"):
             return self._physics.init(self._seed if seed is None else seed)
         return self.state.physics, self.state.random if seed is None else self._physics.init(seed)[1]

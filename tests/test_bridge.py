@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 import torch
 
 from mjxrl.bridge import JaxBridge
@@ -43,6 +47,24 @@ def test_actions_alternate_between_two_buffers_and_are_read_in_place() -> None:
         action.fill_(-1)  # the caller may reuse its own tensor at once
         assert (bridge.collect().obs == value).all()
     assert seen[0] == seen[2] != seen[1] == seen[3]
+
+
+def test_a_step_on_the_worker_thread_leaves_the_caller_free() -> None:
+    """As on a GPU, where starting a step takes as long as the step."""
+    bridge, may_end = JaxBridge(CPU), threading.Event()
+    bridge._worker = ThreadPoolExecutor(1)  # pyright: ignore[reportPrivateUsage]
+
+    def program(state: int, action) -> tuple[int, StepResult]:
+        assert may_end.wait(60)
+        return state + 1, StepResult(*[action] * 6, reward_terms={})
+
+    bridge.state = 0  # type: ignore[assignment]
+    bridge.dispatch(program, torch.ones(2, 3))  # type: ignore[arg-type]
+    assert bridge.state == 0
+    may_end.set()
+    assert (bridge.collect().obs == 1).all() and bridge.state == 1
+    with pytest.raises(RuntimeError, match="no step was dispatched"):
+        bridge.collect()
 
 
 def test_results_stay_as_they_were_while_the_worlds_go_on(cheetah_jax: VectorEnv) -> None:

@@ -78,6 +78,31 @@ def test_an_update_waits_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("algo", ["td3", "sac"])
+@pytest.mark.parametrize(
+    "settings", [{"bf16": True}, {"compile": True}, {"bf16": True, "compile": True, "graphs": True}]
+)
+def test_updates_in_bf16_compiled_and_captured(algo: str, settings: dict[str, bool]) -> None:
+    """As preset fast has them; the plain float32 losses are the yardstick."""
+    losses = []
+    for changes in ({}, settings):
+        changes = {"updates_per_step": 4, "batch_size": 256, "warmup_steps": 0, **changes, "policy_delay": 2}
+        config = merged(default_config("Ant-v5", algo, 64, preset="fast"), {"learner": {"bf16": False} | changes})
+        learner = make_learner(config, 105, 8, CUDA)
+        replay = Replay(64, 105, 8, capacity=6400, time_limit=1000, device=CUDA)
+        g = torch.Generator(CUDA).manual_seed(0)
+        flags = torch.zeros(64, dtype=torch.bool, device=CUDA)
+        replay.start(torch.randn(64, 105, device=CUDA, generator=g))
+        for _ in range(20):
+            obs, action = torch.randn(64, 105, device=CUDA, generator=g), torch.rand(64, 8, device=CUDA, generator=g)
+            replay.append(action, obs[:, 0], flags, flags, obs, obs, ~flags)
+            learner.observe(obs, ~flags)
+            learner.observe_rewards(obs[:, 0], flags, ~flags)
+        learner.warm_up(replay)
+        losses.append([learner.update(replay, 4, g)["critic_loss"].item() for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.parametrize("algo", ["td3", "sac"])
 @pytest.mark.parametrize("backend", ["jax", "native"])
 def test_a_run_trains_saves_and_resumes(algo: str, backend: str, tmp_path: Path) -> None:
     import dataclasses

@@ -9,7 +9,7 @@ from mjxrl.config import ALGORITHMS, BACKENDS, PRESETS, Config
 from mjxrl.presets import default_config, merged
 from mjxrl.validation import validate
 
-TASKS = ["Ant-v5", "HalfCheetah-v5", "Humanoid-v5"]
+TASKS = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
 
 
 @given(
@@ -47,8 +47,9 @@ def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: str, num
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: str) -> None:
-    laptop, paper = (default_config("Ant-v5", algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
-    assert default_config("Ant-v5", algo, device="cpu", preset="laptop").num_envs == 8
+    env = "HalfCheetah-v5"
+    laptop, paper = (default_config(env, algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
+    assert default_config(env, algo, device="cpu", preset="laptop").num_envs == 8
     narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True}
     every = {name: {"every": steps} for name, steps in (("log", 5_000), ("eval", 10_000), ("checkpoint", 50_000))}
     assert laptop == merged(paper, {"preset": "laptop", "learner": narrow, **every})
@@ -59,6 +60,9 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     assert (humanoid.learner.batch_size, ant.learner.batch_size) == (32_768, 16_384)
     assert (humanoid.learner.atoms, ant.learner.atoms) == (251, 101)
     assert humanoid.td3.exploration_noise_max == 0.4 and ant.td3.exploration_noise_max == 0.8
+    hopper = default_config("Hopper-v5", "sac", device="cpu", preset="laptop")
+    assert (hopper.learner.n_step, hopper.learner.warmup_steps, hopper.sac.temperature_lr) == (3, 1_000, 1e-3)
+    assert default_config("Hopper-v5", "td3", device="cpu", preset="laptop").learner.n_step == 1
 
 
 def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:

@@ -99,7 +99,7 @@ def everything(replay: Replay) -> Indices:
     return Indices(torch.tensor(flat), drawn.steps[torch.tensor(first)])
 
 
-@pytest.mark.parametrize("n_step", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_step", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize(
     ("num_envs", "rows", "time_limit"), [(3, 10, 4), (2, 12, 12), (4, 7, 40), (1, 20, 1), (3, 15, 7), (2, 9, 3)]
 )

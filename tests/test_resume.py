@@ -19,6 +19,7 @@ from mjxrl.launch import train as launch
 from mjxrl.storage import checkpoint
 from mjxrl.storage.checkpoint import CheckpointError
 from mjxrl.storage.run_dir import load_config
+from mjxrl.trainer import Trainer
 from tests.small_runs import rows_of, small, train
 
 
@@ -49,6 +50,15 @@ def test_n_steps_stop_and_n_more_equal_2n(algo: str, backend: str, tmp_path: Pat
     assert_same_checkpoint(whole, parts)
     assert rows_of(whole) == rows_of(parts)
     assert load_config(parts).total_steps == 640
+
+
+def test_another_kind_of_device_is_refused(tmp_path: Path) -> None:
+    """Random numbers of a GPU cannot go on on a CPU; the state of a GPU's generator is 16 bytes."""
+    path = train(small("td3", run_dir=tmp_path / "run", total_steps=344))
+    trainer = Trainer(load_config(path), "native", torch.device("cpu"), path)
+    state = checkpoint.load(path, "latest", "trainer", {})
+    with pytest.raises(ValueError, match="another kind of device than cpu"):
+        trainer.load_state_dict(state | {"generator": torch.zeros(16, dtype=torch.uint8)})
 
 
 def test_rows_after_the_checkpoint_are_written_once(tmp_path: Path) -> None:

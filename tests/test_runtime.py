@@ -37,7 +37,7 @@ runtime.set_up("cpu", "jax", jax_memory_fraction=0.25)
 import jax, os
 runtime.set_up("cpu", "jax", jax_memory_fraction=0.25)  # again: the same, so nothing is missed
 print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.config.jax_compilation_cache_dir,
-      jax.config.jax_persistent_cache_min_compile_time_secs, os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"],
+      jax.config.jax_persistent_cache_min_compile_time_secs, os.environ["XLA_CLIENT_MEM_FRACTION"],
       os.environ.get("MUJOCO_GL"))
 """
         done = python(code, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
@@ -65,6 +65,23 @@ print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.con
         assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
         assert os.environ["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
         assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
+
+    def test_native_leaves_the_platform_of_an_imported_jax_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "jax", sys)  # stands for an imported jax
+        monkeypatch.setattr(os, "environ", {**os.environ, "JAX_PLATFORMS": "cuda,cpu"})
+        runtime.set_up("cuda", "native")
+        assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
+        with pytest.raises(RuntimeError, match="JAX_PLATFORMS=cpu"):
+            runtime.set_up("cpu", "jax")
+
+    @pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
+    def test_the_users_share_of_memory_wins_under_either_name(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(sys.modules, "jax", raising=False)
+        environ = {key: value for key, value in os.environ.items() if not key.endswith("CLIENT_MEM_FRACTION")}
+        monkeypatch.setattr(os, "environ", environ | {name: "0.9"})
+        runtime.set_up("cuda", "jax", jax_memory_fraction=0.25)
+        found = {key: value for key, value in os.environ.items() if key.endswith("CLIENT_MEM_FRACTION")}
+        assert found == {name: "0.9"}  # jax refuses to start with both
 
 
 class TestDevice:

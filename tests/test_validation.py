@@ -62,6 +62,8 @@ def test_every_field_has_a_rule() -> None:
         ("learner.actor_lr", [0, -1e-3, math.inf, 2]),
         ("td3.exploration_noise", [-0.1, math.inf]),
         ("sac.init_temperature", [0, -1]),
+        ("sac.exploration_scale", [-0.1, math.inf]),
+        ("sac.exploration_scale_max", [-0.1, math.nan]),
         ("sac.target_entropy", [math.nan, math.inf, -math.inf, "auto"]),
         ("eval.every", [-1]),
         ("log.every", [0]),

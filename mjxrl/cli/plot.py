@@ -19,6 +19,8 @@ class Options:
     """Folders of the runs."""
     out: Path = Path("curves.png")
     """The image to write; the ending decides its format (png, pdf, svg)."""
+    minutes: bool = False
+    """Draw against minutes of wall-clock time instead of transitions."""
 
 
 def main() -> int:
@@ -36,6 +38,6 @@ def main() -> int:
         refuse(problems)
     from mjxrl.reporting.plotting import plot_runs
 
-    plot_runs(options.run_dirs, options.out)
+    plot_runs(options.run_dirs, options.out, minutes=options.minutes)
     print(options.out)
     return 0

@@ -66,7 +66,7 @@ def parse_options(argv: list[str]) -> tuple[Path, list[int], list[str]]:
 
 
 def report(folder: Path, seeds: list[int]) -> None:
-    """Mean and standard deviation of the final scores, and the curves."""
+    """Mean and sample standard deviation of the final scores, and the curves."""
     from mjxrl.reporting.plotting import plot_seeds
 
     runs = [folder / f"seed_{seed}" for seed in seeds]
@@ -74,7 +74,8 @@ def report(folder: Path, seeds: list[int]) -> None:
     known = [score for score in scores if score is not None]
     content = {"seeds": seeds, "mean_returns": scores}
     if known:
-        content |= {"mean": statistics.fmean(known), "std": statistics.pstdev(known)}
+        spread = statistics.stdev(known) if len(known) > 1 else 0.0
+        content |= {"mean": statistics.fmean(known), "std": spread}
         print(f"mean return over {len(known)} seeds: {content['mean']:.1f} ± {content['std']:.1f}")
     write_atomically(folder / "seeds.json", json.dumps(content, indent=2).encode() + b"\n")
     plot_seeds({folder.name: runs}, folder / "curve.png")

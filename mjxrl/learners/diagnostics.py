@@ -13,8 +13,9 @@ SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
 
 
 def masked_max(values: Tensor, valid: Tensor) -> Tensor:
-    """Largest of (B,) over valid transitions."""
-    return torch.where(valid > 0, values, values.min()).max()
+    """Largest of (B,) over valid transitions; 0 where none is valid."""
+    largest = torch.where(valid > 0, values, -torch.inf).max()
+    return torch.where(largest > -torch.inf, largest, 0)
 
 
 @torch.no_grad()
@@ -22,7 +23,8 @@ def critic_metrics(batch: Batch, loss: Tensor, q: Tensor, target: Tensor, gradie
     """How the critics stand to their target.
 
     `q_bound` is the value that the batch's largest reward would have if it came at every step for ever: what Q may
-    reach without entropy bonuses. All values are in the units of scaled rewards.
+    reach without entropy bonuses. `replay_reward` is the mean of the windows' rewards: with n steps, of their sum. All
+    values are in the units of scaled rewards.
 
     Args:
         batch: as the losses saw it.
@@ -42,7 +44,7 @@ def critic_metrics(batch: Batch, loss: Tensor, q: Tensor, target: Tensor, gradie
         "target_q": means[members + 1],
         "target_q_max": masked_max(target, valid),
         "td_error": means[members + 2 :].mean(),
-        "q_bound": masked_max(batch.reward.abs() / (1 - batch.discount), valid),
+        "q_bound": masked_max(batch.reward.abs() / (1 - batch.discount).clamp(min=1e-6), valid),
         "critic_grad_norm": gradient.norm(),
         "replay_reward": masked_mean(batch.reward, valid),
     }

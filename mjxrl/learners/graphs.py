@@ -52,18 +52,19 @@ def capture_updates(learner: Updates, replay: Replay, updates: int) -> UpdateGra
 
     The learner's state is as before afterwards. Nothing else may use the device meanwhile.
     """
-    state = learner.state_dict()
+    state, current = learner.state_dict(), torch.cuda.current_stream(learner.device)
     try:
         graphs = UpdateGraphs(learner, replay, updates)
         torch.cuda.synchronize(learner.device)
         stream = torch.cuda.Stream(learner.device)
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
+            for _ in range(max(WARM_UP, graphs.rounds_to_policy)):
                 graphs.body()
         torch.cuda.synchronize(learner.device)
         learner.load_state_dict(state)
         graphs.capture(_cuda_capture())
     except RuntimeError as error:
+        torch.cuda.set_stream(current)  # a capture that could not even end leaves its own
         reason = str(error).splitlines()[0]
         warnings.warn(f"updates run without CUDA graphs, more slowly, as capturing failed: {reason}", stacklevel=2)
         graphs = None
@@ -107,6 +108,11 @@ class UpdateGraphs:
         shape = (self._length, learner.noise_per_update, settings.batch_size, learner.action_size)
         self._noise = torch.zeros(shape, device=device, dtype=learner.dtype)
         self._graphs: dict[int, tuple[Replayed, State]] = {}
+
+    @property
+    def rounds_to_policy(self) -> int:
+        """Calls of `body` after which the policy has moved, whatever the phase."""
+        return math.ceil(self._delay / self._length)
 
     def fits(self, replay: Replay, updates: int) -> bool:
         """Whether these graphs were captured for that."""

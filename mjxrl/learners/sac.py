@@ -57,7 +57,11 @@ def sac_target(
     alpha: Tensor,
     value: Value = SCALAR,
 ) -> Tensor:
-    """y = r + gamma (min_i Q'_i(s', a') - alpha log pi(a' | s')), a' ~ pi (eqs. 3 and 6): (B,), or (B, K) atoms."""
+    """y = r + gamma (min_i Q'_i(s', a') - alpha log pi(a' | s')), a' ~ pi (eqs. 3 and 6): (B,), or (B, K) atoms.
+
+    With windows of n > 1 steps, r is their discounted sum without the entropy bonuses in between, and the actions in
+    between are the replay's, uncorrected: common practice, and no longer the paper's equation.
+    """
     next_action, log_prob = squashed_sample(policy(actor, batch.next_obs), noise)
     return value.target(batch, critic_outputs(target_critics, batch.next_obs, next_action), -alpha * log_prob)
 
@@ -65,7 +69,10 @@ def sac_target(
 def sac_critic_loss(
     critics: Sequence[Layer], batch: Batch, target: Tensor, value: Value = SCALAR
 ) -> tuple[Tensor, Tensor]:
-    """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), and the Q-values, (E, B)."""
+    """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), and the Q-values, (E, B).
+
+    With a categorical critic the error is a cross-entropy instead.
+    """
     outputs = critic_outputs(critics, batch.obs, batch.action)
     return 0.5 * masked_mean(value.error(outputs, target), batch.valid).sum(), value.q(outputs.detach())
 
@@ -124,9 +131,17 @@ class SAC(ActorCritic):
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Sampled actions, (N, A), of raw observations, (N, O)."""
+        """Sampled actions, (N, A), of raw observations, (N, O).
+
+        The standard deviation may be multiplied by a factor that rises evenly from the first world to the last.
+        """
         gaussian = policy(self.actor.frozen, self.norm.normalize(obs))
         noise = torch.randn(gaussian.mean.shape, generator=generator, device=self.device, dtype=self.dtype)
+        low, high = self.config.sac.exploration_scale, self.config.sac.exploration_scale_max
+        if high is not None:
+            noise *= torch.linspace(low, high, len(obs), device=self.device, dtype=self.dtype).unsqueeze(-1)
+        elif low != 1:
+            noise *= low
         return (gaussian.mean + gaussian.log_std.exp() * noise).tanh()
 
     @torch.no_grad()

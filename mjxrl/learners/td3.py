@@ -33,7 +33,7 @@ def td3_target(
     noise_clip: float,
     value: Value = SCALAR,
 ) -> Tensor:
-    """Clipped double Q-learning (eq. 10) with target policy smoothing (eq. 14): (B,), or (B, K) atoms.
+    """Clipped double Q-learning (eq. 10) with target policy smoothing (section 5.3): (B,), or (B, K) atoms.
 
     y = r + gamma min_i Q'_i(s', pi'(s') + eps),  eps ~ clip(N(0, sigma), -c, c); noise is (B, A) standard normal.
     """

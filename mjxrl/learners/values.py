@@ -81,7 +81,7 @@ class Categorical:
         self._limit = limit
 
     def q(self, outputs: Tensor) -> Tensor:
-        return outputs.softmax(-1) @ self.support
+        return self._mean(outputs.softmax(-1))
 
     def target(self, batch: Batch, next_outputs: Tensor, bonus: Tensor | float = 0.0) -> Tensor:
         least = self.q(next_outputs).argmin(0)  # (B,)
@@ -90,10 +90,14 @@ class Categorical:
         return self.project(bellman_target(batch, moved).t(), probabilities)
 
     def q_of_target(self, target: Tensor) -> Tensor:
-        return target @ self.support
+        return self._mean(target)
 
     def error(self, outputs: Tensor, target: Tensor) -> Tensor:
         return -(target * F.log_softmax(outputs, -1)).sum(-1)
+
+    def _mean(self, probabilities: Tensor) -> Tensor:
+        # not a matrix product, which autocast would round: neighbouring atoms differ by less than bf16 can tell
+        return (probabilities * self.support).sum(-1)
 
     def project(self, returns: Tensor, probabilities: Tensor) -> Tensor:
         """The distribution of `returns`, (B, M), with these probabilities, moved onto the atoms: (B, K).

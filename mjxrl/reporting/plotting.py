@@ -11,8 +11,8 @@ import numpy as np
 CURVES = {"eval/return": "evaluation (deterministic policy)", "train/return": "training episodes"}
 
 
-def plot_runs(run_dirs: Sequence[Path], out: Path, title: str = "") -> None:
-    """Draw return against transitions for each run into the image `out`.
+def plot_runs(run_dirs: Sequence[Path], out: Path, title: str = "", *, minutes: bool = False) -> None:
+    """Draw return against transitions for each run, or against minutes of wall-clock time, into the image `out`.
 
     Raises:
         FileNotFoundError: a run has no metrics.csv.
@@ -26,17 +26,28 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, title: str = "") -> None:
         for (column, meaning), width in zip(CURVES.items(), (2.0, 0.8), strict=True):
             points = [(row["step"], row[column]) for row in rows if column in row]
             if points:
+                steps, returns = zip(*points, strict=True)
                 label = meaning if len(run_dirs) == 1 else f"{run_dir.name}, {meaning}"
-                axes.plot(*zip(*points, strict=True), linewidth=width, marker="." if width > 1 else None, label=label)
-    axes.set(xlabel="environment transitions", ylabel="return", title=title or ", ".join(p.name for p in run_dirs))
+                x = elapsed_minutes(rows, steps) if minutes else steps
+                axes.plot(x, returns, linewidth=width, marker="." if width > 1 else None, label=label)
+    xlabel = "minutes" if minutes else "environment transitions"
+    axes.set(xlabel=xlabel, ylabel="return", title=title or ", ".join(p.name for p in run_dirs))
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend()
     figure.savefig(out, dpi=120)
 
 
+def elapsed_minutes(rows: Sequence[Mapping[str, float]], steps: Sequence[float]) -> np.ndarray:
+    """When a run had collected so many transitions: wall-clock minutes, all its starts together, interpolated."""
+    logged = np.array([(row["step"], row["time/elapsed_s"]) for row in rows if "time/elapsed_s" in row]).reshape(-1, 2)
+    since = np.diff(logged[:, 1], prepend=0)
+    since = np.where(since < 0, logged[:, 1], since)  # a resumed run counts from 0
+    return np.interp(steps, [0, *logged[:, 0]], [0, *since.cumsum() / 60])
+
+
 def plot_seeds(groups: Mapping[str, Sequence[Path]], out: Path, title: str = "") -> None:
-    """Draw, for each group of runs that differ in their seed only, the mean return and its standard deviation.
+    """Draw, for each group of runs that differ in their seed only, the mean return and its sample standard deviation.
 
     The evaluations are drawn, or the training episodes where a run has no evaluation. Between its points a run counts
     by linear interpolation; a curve covers the steps that all its runs cover.
@@ -52,7 +63,7 @@ def plot_seeds(groups: Mapping[str, Sequence[Path]], out: Path, title: str = "")
         steps, returns = common_curves([read_metrics(run_dir) for run_dir in run_dirs])
         if not len(steps):
             continue
-        mean, spread = returns.mean(0), returns.std(0)
+        mean, spread = returns.mean(0), returns.std(0, ddof=min(1, len(returns) - 1))
         [line] = axes.plot(steps, mean, linewidth=2.0, label=f"{name}: mean ± std of {len(returns)} seeds")
         axes.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.plot(steps, returns.T, color=line.get_color(), alpha=0.4, linewidth=0.6)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl.learners import sac, td3
+from mjxrl.config import Config, LearnerConfig
+from mjxrl.learners import make_learner, sac, td3
+from mjxrl.learners.common import ActorCritic
 from mjxrl.networks import Network
-from mjxrl.replay import Batch
+from mjxrl.replay import Batch, Replay
+from tests.test_replay import GAMMA, History, everything
 
 OBS, ACTION, B, MEMBERS = 4, 2, 12, 2
 F64 = torch.float64
@@ -92,7 +95,7 @@ def make_network(sizes, seed, **keywords) -> tuple[Network, dict[str, np.ndarray
 
 @pytest.fixture
 def batch() -> Batch:
-    """Terminated, truncated and running windows of several lengths, some of them invalid."""
+    """Windows of several lengths, some terminated, some invalid."""
     rng = np.random.default_rng(7)
     return Batch(
         obs=torch.tensor(rng.normal(size=(B, OBS))),
@@ -182,11 +185,56 @@ def test_sac(batch, noise, members, layer_norm):
     assert gradient.item() == pytest.approx(wanted_loss, rel=1e-9)  # d/d log(alpha) of alpha c is alpha c
 
 
-def test_truncation_bootstraps_and_termination_does_not(batch, noise):
-    """A truncated window reaches the target as terminated = 0 with its true next observation."""
-    actor, _ = make_network((OBS, 6, ACTION), 1)
-    targets, _ = make_network((OBS + ACTION, 7, 1), 4, members=2)
-    target = td3.td3_target(actor.frozen, targets.frozen, batch, noise, target_noise=0.2, noise_clip=0.5)
-    ended = batch.terminated > 0
-    assert torch.equal(target[ended], batch.reward[ended])
-    assert (target[~ended] != batch.reward[~ended]).all()
+@pytest.mark.parametrize("n_step", range(1, 6))
+@pytest.mark.parametrize("algo", ["td3", "sac"])
+def test_targets_of_stored_windows(algo, n_step):
+    """Replay, statistics and target in one: terminations, truncations, ring wrap and quarantined worlds."""
+    worlds, limit, alpha = 3, 7, 0.3
+    history = History(worlds, steps=43, time_limit=limit, seed=2)
+    settings = LearnerConfig(normalize_obs=True, scale_rewards=True, actor_hidden=(6,), critic_hidden=(7,))
+    learner = make_learner(Config(algo=algo, num_envs=worlds, learner=settings), 3, ACTION, "cpu", F64)
+    assert isinstance(learner, ActorCritic)
+    learner.target_critics.flat.mul_(5)  # new critics say nearly nothing
+    learner.actor.flat.mul_(0.3)  # the oracle's log(1 - tanh(u)^2) wants moderate u
+    replay = Replay(worlds, 3, ACTION, capacity=worlds * 12, time_limit=limit, device="cpu", dtype=F64)
+    replay.start(history.obs(0).double())
+    for t in range(history.steps):
+        history.append_to(replay, t)
+        valid = torch.tensor(history.valid[t])
+        learner.observe(history.obs(t + 1).double())
+        ended = torch.tensor(history.terminated[t] | history.truncated[t])
+        learner.observe_rewards(torch.tensor(history.reward[t]).double(), ended, valid)
+    stored = replay.gather(everything(replay), n_step, GAMMA)
+    noise = torch.randn(len(stored.obs), ACTION, dtype=F64, generator=torch.Generator().manual_seed(0))
+    batch = learner.prepare(stored)
+    if algo == "td3":
+        actor = learner.networks["target_actor"]
+        target = td3.td3_target(
+            actor.frozen, learner.target_critics.frozen, batch, noise, target_noise=0.4, noise_clip=0.5
+        )
+    else:
+        actor = learner.actor
+        target = sac.sac_target(actor.frozen, learner.target_critics.frozen, batch, noise, torch.tensor(alpha).double())
+
+    windows = [history.window(int(t), int(n), n_step, history.steps - 1) for t, n, _ in stored.obs]
+    kinds = [(w[2], w[3] is not None and w[3][2] == 1, w[4]) for w in windows]
+    assert {(1, False, 1), (0, True, 1), (0, False, 1), (0, False, 0)} <= set(kinds)
+    frames = np.array([[t + 1, n, 0] for t in range(history.steps) for n in range(worlds)], float)
+    next_obs = np.array([w[3] if w[3] is not None else [0, 0, 0] for w in windows], float)
+    next_obs = np.clip((next_obs - frames.mean(0)) / (frames.std(0) + 0.01), -10, 10)
+    actor_np, targets_np = (
+        {name: value.numpy() for name, value in network.state_dict().items()}
+        for network in (actor, learner.target_critics)
+    )
+    if algo == "td3":
+        smoothed = np.tanh(mlp(actor_np, 0, next_obs)) + np.clip(0.4 * noise.numpy(), -0.5, 0.5)
+        value = min_q(targets_np, next_obs, np.clip(smoothed, -1, 1))
+    else:
+        action, log_prob = squashed_gaussian(actor_np, next_obs, noise.numpy())
+        value = min_q(targets_np, next_obs, action) - alpha * log_prob
+    assert learner.return_scale.factor is not None
+    scale = learner.return_scale.factor.item()
+    wanted = [scale * w[0] + (0 if w[2] else GAMMA ** w[1] * v) for w, v in zip(windows, value, strict=True)]
+    keep = np.array([w[4] for w in windows]) > 0
+    np.testing.assert_allclose(target.numpy()[keep], np.array(wanted)[keep], rtol=1e-5)
+    assert (np.abs(value[keep]) > 1e-3).mean() > 0.8  # so that a forgotten one would show

@@ -35,9 +35,9 @@ def learner_of(algo: str, device: str, updates: int, dtype=torch.float64, **sett
     return learner
 
 
-def replay_on(device: str) -> Replay:
-    source = filled_replay(torch.float64)
-    replay = Replay(WORLDS, OBS, ACTION, capacity=WORLDS * 40, time_limit=9, device=device, dtype=torch.float64)
+def replay_on(device: str, dtype=torch.float64) -> Replay:
+    source = filled_replay(dtype)
+    replay = Replay(WORLDS, OBS, ACTION, capacity=WORLDS * 40, time_limit=9, device=device, dtype=dtype)
     replay.load_state_dict(source.state_dict())
     return replay
 
@@ -95,10 +95,19 @@ def test_a_capture_that_fails_is_told_and_leaves_the_state(monkeypatch):
         learner.critics.flat.zero_()
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
+    monkeypatch.setattr(graphs.torch.cuda, "current_stream", lambda device: "the caller's")
+    streams: list[Any] = []
+    monkeypatch.setattr(graphs.torch.cuda, "set_stream", streams.append)
     monkeypatch.setattr(graphs.torch.cuda, "synchronize", broken)
     with pytest.warns(UserWarning, match="without CUDA graphs.*not permitted when stream is capturing$"):
         assert graphs.capture_updates(learner, replay, 4) is None
-    assert same(before, learner.state_dict())
+    assert same(before, learner.state_dict()) and streams == ["the caller's"]
+
+
+@pytest.mark.parametrize(("updates", "delay", "rounds"), [(1, 4, 4), (2, 4, 2), (8, 4, 1), (3, 4, 2), (16, 1, 1)])
+def test_a_warm_up_is_long_enough_for_a_policy_update(updates, delay, rounds):
+    learner = learner_of("td3", "cpu", updates, policy_delay=delay)
+    assert UpdateGraphs(learner, replay_on("cpu"), updates).rounds_to_policy == rounds
 
 
 def test_a_cpu_captures_nothing():
@@ -109,17 +118,53 @@ def test_a_cpu_captures_nothing():
     assert learner._graphs is None
 
 
+LOSSES = {"critic_loss", "actor_loss"}
+FLOAT32 = 1e-3  # how far, relatively, losses of 20 updates may be apart in float32, where sums have another order
+
+
+def assert_same_losses(replay: Replay, learners: list[ActorCritic]) -> None:
+    """20 updates in float32: every loss of the two learners agrees."""
+    device = learners[0].device
+    generators = [torch.Generator(device).manual_seed(1) for _ in learners]
+    for _ in range(10):
+        one, other = (x.update(replay, 2, g) for x, g in zip(learners, generators, strict=True))
+        assert one.keys() >= LOSSES
+        for name in LOSSES:
+            torch.testing.assert_close(one[name], other[name], rtol=FLOAT32, atol=1e-5)
+
+
 @pytest.mark.slow
 @both
-def test_compiled_updates_equal_eager_ones(algo):
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_compiled_updates_equal_eager_ones(algo, settings):
+    """In float64, 100 updates from the same seed: to 1e-6."""
     replay = replay_on("cpu")
-    plain, compiled = (learner_of(algo, "cpu", 10, compile=on, policy_delay=2) for on in (False, True))
+    plain, compiled = (learner_of(algo, "cpu", 10, compile=on, **settings) for on in (False, True))
     generators = [torch.Generator().manual_seed(1) for _ in range(2)]
     for _ in range(10):
         for learner, g in zip((plain, compiled), generators, strict=True):
             learner.update(replay, 10, g)
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(value, compiled.state_dict()[name], atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@both
+def test_compiled_losses_agree_in_float32(algo):
+    learners = [learner_of(algo, "cpu", 2, torch.float32, compile=on, policy_delay=2) for on in (False, True)]
+    assert_same_losses(replay_on("cpu", torch.float32), learners)
+
+
+@pytest.mark.gpu
+@both
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_captured_losses_agree_in_float32(algo, settings):
+    replay = replay_on("cuda", torch.float32)
+    settings = settings | {"policy_delay": 2}
+    learners = [learner_of(algo, "cuda", 2, torch.float32, graphs=on, **settings) for on in (False, True)]
+    learners[1].warm_up(replay)
+    assert learners[1]._graphs is not None
+    assert_same_losses(replay, learners)
 
 
 @pytest.mark.gpu

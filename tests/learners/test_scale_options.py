@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 import torch
 
-from mjxrl.config import Config, Td3Config
+from mjxrl.config import Config, SacConfig, Td3Config
 from mjxrl.learners import make_learner
 from mjxrl.learners.common import ActorCritic
 from mjxrl.learners.optimizer import Adam, lr_fraction
 from mjxrl.learners.td3 import TD3
+from mjxrl.learners.values import Scalar
 from mjxrl.networks import Network, critic_outputs
 from mjxrl.normalization import RETURN_LIMIT, ReturnScale
 from tests.learners.test_common import ACTION, OBS, SMALL, WORLDS, filled_replay, learner_of, random_batch, same
@@ -157,6 +157,27 @@ class TestExploration:
         width = noise.std(dim=(0, 2)).numpy()
         np.testing.assert_allclose(width, [0.01, 0.03, 0.05, 0.07, 0.09], rtol=0.03)
 
+    def test_sac_scales_the_spread_of_each_world(self):
+        config = Config(algo="sac", learner=SMALL, sac=SacConfig(exploration_scale=0.5, exploration_scale_max=1.5))
+        learner = make_learner(config, OBS, ACTION, "cpu", torch.float64)
+        obs = torch.zeros(5, OBS, dtype=torch.float64)
+
+        def spread(learner) -> torch.Tensor:
+            g = torch.Generator().manual_seed(0)
+            return torch.stack([learner.act(obs, g).atanh() for _ in range(200)]).std(dim=0)
+
+        plain = spread(make_learner(Config(algo="sac", learner=SMALL), OBS, ACTION, "cpu", torch.float64))
+        torch.testing.assert_close(
+            spread(learner) / plain,
+            torch.tensor([0.5, 0.75, 1, 1.25, 1.5]).double().unsqueeze(-1).expand(5, ACTION),
+            rtol=1e-6,
+            atol=0,
+        )
+        halved = make_learner(
+            Config(algo="sac", learner=SMALL, sac=SacConfig(exploration_scale=0.5)), OBS, ACTION, "cpu", torch.float64
+        )
+        torch.testing.assert_close(spread(halved), 0.5 * plain, rtol=1e-6, atol=0)
+
     def test_one_world_has_the_least(self):
         config = Config(algo="td3", learner=SMALL, td3=Td3Config(exploration_noise=0.0, exploration_noise_max=0.9))
         learner = TD3(config, OBS, ACTION, "cpu", torch.float32)
@@ -200,6 +221,17 @@ class TestOptimizer:
 
 
 class TestBf16:
+    def test_a_categorical_value_keeps_its_precision(self):
+        learner = with_worlds("td3", bf16=True, critic="categorical", atoms=251, value_range=10.0)
+        outputs = torch.randn(2, 64, 251, generator=torch.Generator().manual_seed(0)) * 4
+        wanted = learner.value.q(outputs.double())
+        with learner.autocast():
+            q = learner.value.q(outputs)
+            of_target = learner.value.q_of_target(outputs[0].softmax(-1))
+        assert q.dtype == of_target.dtype == torch.float32
+        torch.testing.assert_close(q.double(), wanted, atol=1e-4, rtol=0)
+        torch.testing.assert_close(of_target.double(), wanted[0], atol=1e-4, rtol=0)
+
     @both
     def test_matrix_products_are_bf16_and_targets_are_not(self, algo):
         exact, short = (with_worlds(algo, bf16=on, gamma=0.99) for on in (False, True))
@@ -240,7 +272,7 @@ def test_silu_is_that_function(algo):
 
 
 @both
-def test_metrics_mean_what_they_say(algo):
+def test_metrics_mean_what_they_say(algo, monkeypatch):
     learner = learner_of(algo, torch.float64, gamma=0.9)
     batch = learner.prepare(random_batch(torch.float64)._replace(discount=torch.full((16,), 0.9)))
     batch.valid[2] = 0
@@ -248,7 +280,10 @@ def test_metrics_mean_what_they_say(algo):
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
     keep = batch.valid > 0
     q = critic_outputs(learner.critics.frozen, batch.obs, batch.action)[..., 0].clone()
+    targets, original = [], learner.value.target
+    monkeypatch.setattr(Scalar, "target", lambda self, *args: targets.append(original(*args)) or targets[-1])
     got = learner.update_critic(batch, noise)
+    [y] = targets
     assert got["q1"].item() == pytest.approx(q[0, keep].mean().item())
     assert got["q2"].item() == pytest.approx(q[1, keep].mean().item())
     assert got["q_min"].item() == pytest.approx(q.amin(0)[keep].mean().item())
@@ -256,12 +291,25 @@ def test_metrics_mean_what_they_say(algo):
     assert got["replay_reward"].item() == pytest.approx(batch.reward[keep].mean().item())
     assert got["q_bound"].item() == pytest.approx(batch.reward[keep].abs().max().item() / 0.1)
     assert got["critic_grad_norm"].item() == pytest.approx(learner.critic_adam.gradient.norm().item())
-    assert got["target_q_max"] >= got["target_q"] and math.isfinite(got["td_error"].item())
+    assert got["target_q"].item() == pytest.approx(y[keep].mean().item())
+    assert got["target_q_max"].item() == pytest.approx(y[keep].max().item())
+    assert got["td_error"].item() == pytest.approx((q - y).abs()[:, keep].mean().item())
     got = learner.update_policy(batch, noise)
     assert 0 <= got["action_saturation"] <= 1 and got["actor_grad_norm"] > 0
     learner.actor.frozen[-1].weight.zero_()
     learner.actor.frozen[-1].bias.fill_(20.0)
     assert learner.update_policy(batch, noise)["action_saturation"] > 0.9
+
+
+@both
+def test_metrics_of_an_empty_batch_and_without_a_discount_are_finite(algo):
+    learner = learner_of(algo, torch.float64, gamma=1.0)
+    noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
+    batch = random_batch(torch.float64)._replace(discount=torch.ones(16))
+    for valid in (batch.valid, torch.zeros(16, dtype=torch.float64)):
+        metrics = learner.update_critic(learner.prepare(batch._replace(valid=valid)), noise)
+        assert all(bool(value.isfinite()) for value in metrics.values())
+    assert metrics["target_q_max"] == metrics["q_bound"] == 0
 
 
 @both

@@ -57,9 +57,28 @@ def test_target_noise_is_clipped_and_the_action_stays_in_bounds(clip):
     assert torch.equal(target, q_values(layers[1], batch.next_obs, action).min(0).values)
 
 
+def test_the_flags_of_the_target_noise_reach_the_target():
+    noise = torch.randn(2, 1, B, ACTION, generator=torch.Generator().manual_seed(0))
+
+    def targets(**keywords) -> list[float]:
+        learner = learner_of(**keywords)
+        for target in (learner.target_actor, learner.target_critics):
+            target.flat.mul_(3)  # far from 0, so that the noise shows
+        return [learner.update_critic(batch_of(), eps)["target_q"].item() for eps in noise]
+
+    assert len(set(targets(target_noise=0.0))) == len(set(targets(target_noise_clip=0.0))) == 1
+    assert len(set(targets(target_noise=0.2))) == 2
+    assert targets(target_noise=0.2, target_noise_clip=0.1) != targets(target_noise=0.2, target_noise_clip=0.5)
+
+
 def test_single_critic_switches_the_minimum_off():
     settings = dataclasses.replace(SETTINGS, num_critics=1)
-    assert learner_of(learner=settings).critics.frozen[0].weight.shape[0] == 1
+    learner, batch = learner_of(learner=settings, target_noise=0.0), batch_of()
+    targets = learner.target_critics.frozen
+    [q] = q_values(targets, batch.next_obs, policy(learner.target_actor.frozen, batch.next_obs))
+    metrics = learner.update_critic(batch, torch.zeros(1, B, ACTION))
+    assert metrics["target_q"].item() == pytest.approx(q.mean().item())
+    assert "q2" not in metrics
 
 
 def test_exploration_noise_is_gaussian_of_that_width():

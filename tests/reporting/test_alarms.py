@@ -46,6 +46,12 @@ def test_q_beyond_what_rewards_allow() -> None:
     assert alarms(rows(2, target_q_max=1e9) + rows(1), CONFIG) == {}
 
 
+def test_q_before_the_first_reward_and_where_rewards_are_rare() -> None:
+    assert alarms(rows(q_bound=0.0, entropy=0.0, target_q=0.01, target_q_max=0.02), CONFIG) == {}
+    assert list(alarms(rows(q_bound=0.0, entropy=0.0, target_q_max=5.0), CONFIG)) == ["q_diverges"]
+    assert alarms(rows(1) + rows(3, q_bound=1.0, entropy=0.0), CONFIG) == {}
+
+
 def test_temperature() -> None:
     assert list(alarms(rows(temperature=1e-4), CONFIG)) == ["temperature_collapses"]
     late = [row | {"step": 50_000.0} for row in rows(temperature=1e-4)]

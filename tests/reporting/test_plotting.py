@@ -9,7 +9,7 @@ import pytest
 
 from mjxrl.cli import plot
 from mjxrl.reporting.metrics import MetricsLogger
-from mjxrl.reporting.plotting import plot_runs, read_metrics
+from mjxrl.reporting.plotting import elapsed_minutes, plot_runs, read_metrics
 
 
 def run(path: Path) -> Path:
@@ -43,10 +43,20 @@ def test_curves_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_minutes_go_on_over_a_resume() -> None:
+    rows = [
+        {"step": 10.0, "time/elapsed_s": 60.0},
+        {"step": 20.0, "time/elapsed_s": 120.0},
+        {"step": 25.0, "eval/return": 1.0},
+        {"step": 30.0, "time/elapsed_s": 30.0},
+    ]
+    assert elapsed_minutes(rows, [5, 10, 25, 30]).tolist() == [0.5, 1, 2.25, 2.5]
+
+
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "both.svg"
     monkeypatch.setattr(
-        sys, "argv", ["mjxrl-plot", str(run(tmp_path / "a")), str(run(tmp_path / "b")), "--out", str(out)]
+        sys, "argv", ["mjxrl-plot", str(run(tmp_path / "a")), str(run(tmp_path / "b")), "--out", str(out), "--minutes"]
     )
     assert plot.main() == 0 and out.is_file()
     monkeypatch.setattr(sys, "argv", ["mjxrl-plot", str(tmp_path / "nowhere"), "--out", "x.exe"])
