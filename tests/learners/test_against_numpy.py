@@ -236,5 +236,5 @@ def test_targets_of_stored_windows(algo, n_step):
     scale = learner.return_scale.factor.item()
     wanted = [scale * w[0] + (0 if w[2] else GAMMA ** w[1] * v) for w, v in zip(windows, value, strict=True)]
     keep = np.array([w[4] for w in windows]) > 0
-    np.testing.assert_allclose(target.numpy()[keep], np.array(wanted)[keep], rtol=1e-5)
+    np.testing.assert_allclose(target.numpy()[keep], np.array(wanted)[keep], rtol=1e-5, atol=1e-7)
     assert (np.abs(value[keep]) > 1e-3).mean() > 0.8  # so that a forgotten one would show
