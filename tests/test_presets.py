@@ -62,6 +62,7 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     assert humanoid.td3.exploration_noise_max == 0.4 and ant.td3.exploration_noise_max == 0.8
     hopper = default_config("Hopper-v5", "sac", device="cpu", preset="laptop")
     assert (hopper.learner.n_step, hopper.learner.warmup_steps, hopper.sac.temperature_lr) == (3, 1_000, 1e-3)
+    assert default_config("Ant-v5", "td3", device="cpu", preset="laptop").learner.actor_lr == 1e-4
     assert default_config("Hopper-v5", "td3", device="cpu", preset="laptop").learner.n_step == 1
 
 
