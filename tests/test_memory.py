@@ -261,7 +261,7 @@ def test_jax_without_the_gpu_that_torch_sees(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_set_up_may_be_told_the_share_later_but_a_users_own_setting_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+    names = ("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_CLIENT_MEM_FRACTION")
     monkeypatch.delitem(sys.modules, "jax", raising=False)
     monkeypatch.setattr(runtime, "_set_here", {})
     for name in ("JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS", *names):
