@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Options:
 
 
 def main(options: Options) -> None:
+    if options.steps < 15_000:
+        sys.exit(f"error: --steps {options.steps}: allowed: at least 15000, the first evaluation of a trained policy")
     runs: list[dict[str, Any]] = json.loads(options.json.read_text())["runs"] if options.json.exists() else []
     wanted = [
         {"env": options.env, "algo": options.algo, "steps": options.steps, "seed": seed, "bf16": bf16}
@@ -55,8 +57,8 @@ def main(options: Options) -> None:
     missing = [key for key in wanted if not any(key.items() <= run.items() for run in runs)]
     about = {"device": runtime.device_name("cpu"), "versions": runtime.versions()}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for run in pool.map(train, missing):
-            runs.append(run)
+        for done in as_completed([pool.submit(train, key) for key in missing]):
+            runs.append(done.result())
             options.json.write_text(json.dumps({**about, "runs": runs}, indent=2) + "\n")
     for bf16 in (False, True):
         print("bfloat16" if bf16 else "float32")

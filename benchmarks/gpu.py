@@ -43,8 +43,9 @@ def main() -> int:
     folder = HERE / "results" / "gpu"
     folder.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for name, flags in RUNS.items():
-        out = folder / f"{device.replace(' ', '-')}-{name}.json"
+    outs = {name: folder / f"{device.replace(' ', '-')}-{name}.json" for name in RUNS}
+    for name in sorted(RUNS, key=lambda name: outs[name].exists()):  # what failed before comes after what is missing
+        out, flags = outs[name], RUNS[name]
         if out.exists() and not json.loads(out.read_text())["failures"]:
             print(f"is there: {out}")
             continue

@@ -60,9 +60,9 @@ def main(options: Options) -> int:
         for algo in options.algo:
             for seed in range(options.seeds):
                 kept = folder / f"{env}-{algo}-{options.num_envs}-{seed}"
-                if not kept.exists():
+                if not (kept / "final.json").exists():
                     failed += not train(env, algo, seed, options, kept)
-                if kept.exists():
+                if (kept / "final.json").exists():
                     score = json.loads((kept / "final.json").read_text())["trained"]["mean_return"]
                     print(f"{env} {algo} seed {seed}: {score:.0f} in Gymnasium (aim {AIMS.get(env, '-')})", flush=True)
     return 1 if failed else 0
@@ -78,10 +78,10 @@ def train(env: str, algo: str, seed: int, options: Options, kept: Path) -> bool:
         command = [sys.executable, str(HERE.parent / "scripts" / "train.py"), *flags.split(), "--run-dir", str(run_dir)]
         if subprocess.run(command).returncode:
             return False
-        kept.mkdir(parents=True)
-        for name in KEPT:
-            shutil.copy(run_dir / name, kept)
+        kept.mkdir(parents=True, exist_ok=True)
         plot_runs([run_dir], kept / "curve.png", f"{env}, {algo}, {options.num_envs} worlds", minutes=True)
+        for name in KEPT:  # final.json last: it says that the rest is there
+            shutil.copy(run_dir / name, kept)
     return True
 
 

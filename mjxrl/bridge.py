@@ -33,13 +33,23 @@ class Bridge(Protocol):
     """Runs a backend's programs for torch."""
 
     state: EnvState
+    """Between `dispatch` and `collect` the one before the step, whose arrays may be gone."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step was dispatched and not yet collected."""
+        ...
 
     def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
         """The program as the backend runs it (jitted on jax)."""
         ...
 
     def dispatch(self, program: Program, action: Tensor) -> None:
-        """Start `program` on the current state and `action` `(N, A)`; returns without waiting for it."""
+        """Start `program` on the current state and `action` `(N, A)`; returns without waiting for it.
+
+        Raises:
+            RuntimeError: a step is under way already.
+        """
         ...
 
     def collect(self) -> StepResult:
@@ -71,6 +81,22 @@ class Bridge(Protocol):
         ...
 
 
+Pending = Future[tuple[EnvState, StepResult]]
+
+
+def require_idle(bridge: Bridge) -> None:
+    """Raise RuntimeError while a step is under way, whose state nobody may touch."""
+    if bridge.busy:
+        raise RuntimeError("a step is under way: collect it first")
+
+
+def require_step(pending: Pending | None) -> Pending:
+    """`pending`, or RuntimeError if there is none."""
+    if pending is None:
+        raise RuntimeError("no step was dispatched")
+    return pending
+
+
 class JaxBridge:
     """Zero-copy bridge to jax on the same device as torch, or by way of the host where they differ."""
 
@@ -81,9 +107,13 @@ class JaxBridge:
         self._same_device = (jax.default_backend() == "cpu") == (device.type == "cpu")
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="physics") if device.type == "cuda" else None
         self._buffers: list[Tensor] = []
-        self._pending: Future[tuple[EnvState, StepResult]] | None = None
+        self._pending: Pending | None = None
         self._held: StepResult | None = None
         self.state: EnvState
+
+    @property
+    def busy(self) -> bool:
+        return self._pending is not None
 
     def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
         return self._jax.jit(program, donate_argnums=0)
@@ -105,22 +135,22 @@ class JaxBridge:
         return used.argument_size_in_bytes + results + used.temp_size_in_bytes + used.generated_code_size_in_bytes
 
     def dispatch(self, program: Program, action: Tensor) -> None:
+        require_idle(self)
         if not self._buffers:
-            self._buffers = [torch.empty(action.shape, device=self._device) for _ in range(2)]
+            self._buffers = [torch.empty(action.shape, dtype=torch.float32, device=self._device) for _ in range(2)]
         self._buffers.reverse()
         self._buffers[0].copy_(action)
         array = self.from_torch(self._buffers[0])  # on this thread, whose stream the action comes from
         if self._worker is not None:
             self._pending = self._worker.submit(program, self.state, array)
         else:
+            started = program(self.state, array)
             self._pending = Future()
-            self._pending.set_result(program(self.state, array))
+            self._pending.set_result(started)
 
     def collect(self) -> StepResult:
-        if self._pending is None:
-            raise RuntimeError("no step was dispatched")
-        self.state, self._held = self._pending.result()
-        self._pending = None
+        pending, self._pending = require_step(self._pending), None
+        self.state, self._held = pending.result()
         if self._device.type == "cpu":  # no stream orders the two there
             self._jax.block_until_ready(self._held)
         return self._jax.tree.map(self.to_torch, self._held)
@@ -165,21 +195,24 @@ class NumpyBridge:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="physics")
-        self._pending: Future[tuple[EnvState, StepResult]] | None = None
+        self._pending: Pending | None = None
         self.state: EnvState
+
+    @property
+    def busy(self) -> bool:
+        return self._pending is not None
 
     def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
         return program
 
     def dispatch(self, program: Program, action: Tensor) -> None:
+        require_idle(self)
         # on a GPU this waits for the action, as the simulator on the CPU must
         self._pending = self._worker.submit(program, self.state, self.from_torch(action))
 
     def collect(self) -> StepResult:
-        if self._pending is None:
-            raise RuntimeError("no step was dispatched")
-        self.state, result = self._pending.result()
-        self._pending = None
+        pending, self._pending = require_step(self._pending), None
+        self.state, result = pending.result()
         return self._results(result)
 
     def step(self, program: Program, action: Tensor) -> StepResult:

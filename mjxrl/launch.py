@@ -22,6 +22,7 @@ from mjxrl.stopping import Stop
 from mjxrl.storage import checkpoint, run_dir
 from mjxrl.storage.checkpoint import CheckpointError
 from mjxrl.storage.files import write_atomically
+from mjxrl.storage.run_dir import RunError
 from mjxrl.trainer import Trainer
 
 
@@ -33,8 +34,11 @@ def train(config: Config) -> int:
 
     Raises:
         UnavailableError: the device or the backend asked for is not there.
-        MemoryProblem: the run would not fit; a new run leaves no folder then.
-        RunError: the run directory is in use or not empty, or `resume` or `init_from` holds no usable checkpoint.
+        MemoryProblem: the run would not fit.
+        RunError: the run directory is in use or not empty, `resume` or `init_from` holds no usable checkpoint, or the
+            task cannot be simulated.
+
+    Whatever is raised before the first line of metrics, a new run leaves no folder.
     """
     stop = Stop(config.max_minutes)
     kind = runtime.resolve_device(config.device)
@@ -48,14 +52,14 @@ def train(config: Config) -> int:
 
     resolved = {"device": kind, "device_name": name, "backend": backend, "threads": threads._asdict()}
     path = config.resume or run_dir.create(config)
-    with leaving_nothing_if_refused(path, new=not config.resume), run_dir.locked(path), stop.on_signals():
+    with run_dir.locked(path), leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
         run_dir.note(path, config, resolved)
         runtime.mujoco_log_to(path / "mujoco.log")
         config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=threads.physics))
-        trainer = Trainer(config, backend, device, path)
+        trainer = built(config, backend, device, path)
         remarks = restore_newest(trainer) if config.resume else []
         if weights:
-            trainer.learner.load_weights(weights)
+            start_from(weights, trainer)
         with MetricsLogger(
             path,
             total_steps=config.total_steps,
@@ -86,11 +90,17 @@ def prepare(config: Config, device: str, backend: str) -> memory.Room:
     Raises:
         UnavailableError: torch or jax does not see the GPU.
         MemoryProblem: the run does not fit.
+        RunError: the task's MJCF cannot be read.
     """
     if device == "cuda":
         runtime.confirm_torch_sees_cuda()
     runtime.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
-    room = memory.check(config, backend, device)
+    try:
+        room = memory.check(config, backend, device)  # the first to read the MJCF
+    except RunError:
+        raise
+    except ValueError as error:
+        raise RunError(f"--env {config.env}: {one_line(error)}") from None
     # a process that has imported jax already has divided the memory
     runtime.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else room.jax_share)
     if room.jax_share is not None:
@@ -100,13 +110,44 @@ def prepare(config: Config, device: str, backend: str) -> memory.Room:
 
 @contextmanager
 def leaving_nothing_if_refused(path: Path, *, new: bool) -> Iterator[None]:
-    """Take the folder of a new run away if the block ends in a `MemoryProblem`: the next try may want its name."""
+    """Take the folder of a new run away if the block fails before anything was learned: the next try wants its name."""
     try:
         yield
-    except memory.MemoryProblem:
-        if new:  # nothing was in it, and it holds no step yet
+    except Exception:
+        metrics = path / "metrics.csv"
+        if new and not (metrics.exists() and metrics.stat().st_size) and not (path / "checkpoints").exists():
             shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def built(config: Config, backend: str, device: torch.device, path: Path) -> Trainer:
+    """The trainer.
+
+    Raises:
+        RunError: the task cannot be simulated on this backend, or not as `config.physics` says.
+    """
+    try:
+        return Trainer(config, backend, device, path)
+    except RunError:
+        raise
+    except ValueError as error:
+        raise RunError(f"--env {config.env} on backend {backend}: {one_line(error)}") from None
+
+
+def start_from(weights: dict[str, Tensor], trainer: Trainer) -> None:
+    """Give the trainer's networks these weights.
+
+    Raises:
+        CheckpointError: they are of networks of another size.
+    """
+    try:
+        trainer.learner.load_weights(weights)
+    except ValueError as error:
+        raise CheckpointError(f"--init-from {trainer.config.init_from}: {one_line(error)}") from None
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def in_words(config: Config) -> str:

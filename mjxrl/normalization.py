@@ -84,8 +84,8 @@ class ReturnScale:
     rewards have: critics then need no range of values set by hand.
 
     The factor is 1 / max(std G, max |G| / RETURN_LIMIT) over G_t = r_t + gamma G_(t-1) so far, within each world's
-    episode. G, which sums backwards, stands in for the returns that critics estimate; those may be somewhat larger (a
-    reward of gamma^t: 1.35 times), which is why a categorical critic's range is twice the limit. Lee et al. (2025),
+    episode. G, which sums backwards, stands in for the returns that critics estimate; those may be larger, by
+    less than 1 + gamma, which is why a categorical critic's range is twice the limit. Lee et al. (2025),
     "Hyperspherical Normalization for Scalable Deep Reinforcement Learning", arXiv 2502.15280.
 
     Args:

@@ -86,6 +86,16 @@ class Quarantine:
             say(f"{self._told}, were restarted and left out; train/diverged counts them")
         return self._raising
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of the cases so far and of their number, so that a resumed run keeps the first ones."""
+        return {"count": self._count.clone(), **{name: x[:KEPT].clone() for name, x in self._cases.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state_dict`."""
+        self._count.copy_(state["count"])
+        for name, tensor in self._cases.items():
+            tensor[:KEPT].copy_(state[name])
+
     def check(self) -> None:
         """Raise if a diverged world was to end the run.
 

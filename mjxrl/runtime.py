@@ -22,7 +22,7 @@ _PACKAGES = ("mjxrl", "torch", "jax", "jaxlib", "mujoco", "mujoco-mjx", "warp-la
 # what `--backend auto` means on each device, and why
 _BACKEND_FOR = {
     "cuda": ("jax", "MJX steps thousands of worlds at once on the GPU"),  # until warp has been timed beside it
-    "cpu": ("native", "on a CPU, MuJoCo in C is about 40 times as fast as MJX"),
+    "cpu": ("native", "on a CPU, MuJoCo in C is about 20 times as fast as MJX"),
 }
 
 

@@ -98,7 +98,10 @@ class Trainer:
             if self._due(config.checkpoint.every):
                 self.save(writer)
         self.save(writer)
-        writer.wait()
+        if not writer.wait():
+            self._saved_at = None
+            self.save(writer)  # once more: what was in the way may have gone
+            writer.wait()
         self.quarantine.check()
 
     def evaluate(self) -> EvalResult:
@@ -113,8 +116,8 @@ class Trainer:
         tensors = {"learner": self.learner.state_dict(), "trainer": self.state_dict(), "env": self.env.state_dict()}
         if self.config.checkpoint.replay:
             tensors[REPLAY] = self.replay.state_dict()
-        writer.save(self.steps, tensors, {**self._identity(), "updates": self.updates, "best": self.best})
-        self._saved_at = self.steps
+        info = {**self._identity(), "updates": self.updates, "best": self.best}
+        self._saved_at = self.steps if writer.save(self.steps, tensors, info) else None
 
     def restore(self, which: str) -> None:
         """Go on from the checkpoint `which` of this run, bit for bit if it holds the replay.
@@ -139,7 +142,8 @@ class Trainer:
     def state_dict(self) -> dict[str, Tensor]:
         """What the loop itself depends on: current observations, random state, sums not yet logged."""
         assert self.obs is not None
-        parts = {"episodes": self.episodes.state_dict(), "interval": self.interval.state_dict()}
+        holders = {"episodes": self.episodes, "interval": self.interval, "quarantine": self.quarantine}
+        parts = {name: holder.state_dict() for name, holder in holders.items()}
         state = {f"{part}.{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
         return state | {"obs": self.obs, "generator": self.generator.get_state()}
 
@@ -155,6 +159,7 @@ class Trainer:
         self.generator.set_state(state["generator"])
         self.episodes.load_state_dict(part("episodes."))
         self.interval.load_state_dict(part("interval."), self.env.device)
+        self.quarantine.load_state_dict(part("quarantine."))
 
     def _start(self) -> Tensor:
         self.obs = self.env.reset()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mjxrl.bridge import Bridge, JaxBridge, NumpyBridge
+from mjxrl.bridge import Bridge, JaxBridge, NumpyBridge, require_idle
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
 from mjxrl.envs.task import Task, View
@@ -149,6 +149,7 @@ class VectorEnv:
 
     def _simulator(self, seed: int | None) -> tuple[Any, Any]:
         """The simulator's state and the random state that the next draw starts from."""
+        require_idle(self._bridge)
         if self.device.type == "cuda":  # torch may still be reading results, whose memory jax will use again
             torch.cuda.current_stream(self.device).synchronize()
         if not hasattr(self._bridge, "state"):

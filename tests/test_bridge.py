@@ -67,6 +67,39 @@ def test_a_step_on_the_worker_thread_leaves_the_caller_free() -> None:
         bridge.collect()
 
 
+@pytest.mark.parametrize("on_a_worker", [False, True])
+def test_a_step_that_fails_says_so_and_leaves_nothing_under_way(on_a_worker: bool) -> None:
+    bridge = JaxBridge(CPU)
+    bridge._worker = ThreadPoolExecutor(1) if on_a_worker else None  # pyright: ignore[reportPrivateUsage]
+    bridge.state = 0  # type: ignore[assignment]
+
+    def broken(state: int, action) -> tuple[int, StepResult]:
+        raise FloatingPointError("no such luck")
+
+    def step() -> None:
+        bridge.dispatch(broken, torch.ones(2, 3))  # type: ignore[arg-type]
+        bridge.collect()
+
+    with pytest.raises(FloatingPointError):
+        step()
+    assert not bridge.busy
+    with pytest.raises(RuntimeError, match="no step was dispatched"):
+        bridge.collect()
+
+
+def test_nobody_touches_the_worlds_while_a_step_is_under_way(cheetah_jax: VectorEnv, cheetah_native: VectorEnv) -> None:
+    for env in (cheetah_jax, cheetah_native):
+        env.reset()
+        action = torch.zeros(env.num_envs, env.action_size)
+        env.dispatch(action)
+        with pytest.raises(RuntimeError, match="a step is under way: collect it first"):
+            env.dispatch(action)
+        with pytest.raises(RuntimeError, match="a step is under way: collect it first"):
+            env.reset()
+        env.collect()
+        env.reset()
+
+
 def test_results_stay_as_they_were_while_the_worlds_go_on(cheetah_jax: VectorEnv) -> None:
     """Donated state must not share memory with what torch was given."""
     cheetah_jax.reset(seed=0)

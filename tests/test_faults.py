@@ -108,6 +108,21 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(
     assert not list(path.glob("checkpoints/.*.tmp"))
 
 
+def test_a_last_write_that_fails_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The periodic checkpoint of the last step is the final one too."""
+    write, failed = checkpoint.write_atomically, []
+
+    def full(path: Path, content: bytes) -> None:
+        if path.parent.name == ".step_400.tmp" and not failed:
+            failed.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    path = train(small("td3", run_dir=tmp_path / "run", total_steps=400, checkpoint={"every": 200, "keep": 5}))
+    assert failed and list(checkpoint.newest_whole(path, {})) == [("step_400", None)]
+
+
 def test_where_even_a_line_cannot_be_written_the_run_ends_with_one(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

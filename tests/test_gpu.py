@@ -14,6 +14,7 @@ from mjxrl.bridge import JaxBridge
 from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.learners import make_learner
+from mjxrl.learners.common import ActorCritic
 from mjxrl.presets import default_config, merged
 from mjxrl.replay import Replay
 from mjxrl.storage import checkpoint
@@ -88,6 +89,9 @@ def test_updates_in_bf16_compiled_and_captured(algo: str, settings: dict[str, bo
         changes = {"updates_per_step": 4, "batch_size": 256, "warmup_steps": 0, **changes, "policy_delay": 2}
         config = merged(default_config("Ant-v5", algo, 64, preset="fast"), {"learner": {"bf16": False} | changes})
         learner = make_learner(config, 105, 8, CUDA)
+        assert isinstance(learner, ActorCritic)
+        for network in learner.networks.values():
+            network.flat.mul_(3)  # new critics say nearly nothing, whatever the target
         replay = Replay(64, 105, 8, capacity=6400, time_limit=1000, device=CUDA)
         g = torch.Generator(CUDA).manual_seed(0)
         flags = torch.zeros(64, dtype=torch.bool, device=CUDA)
@@ -98,8 +102,10 @@ def test_updates_in_bf16_compiled_and_captured(algo: str, settings: dict[str, bo
             learner.observe(obs, ~flags)
             learner.observe_rewards(obs[:, 0], flags, ~flags)
         learner.warm_up(replay)
-        losses.append([learner.update(replay, 4, g)["critic_loss"].item() for _ in range(3)])
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+        metrics = [learner.update(replay, 4, g) for _ in range(3)]
+        names = ("critic_loss", "actor_loss", "target_q", "td_error")
+        losses.append([row[name].item() for row in metrics for name in names])
+    assert losses[0] == pytest.approx(losses[1], rel=0.05, abs=0.02)
 
 
 @pytest.mark.parametrize("algo", ["td3", "sac"])

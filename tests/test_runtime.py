@@ -77,6 +77,7 @@ print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.con
     @pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
     def test_the_users_share_of_memory_wins_under_either_name(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, "jax", raising=False)
+        monkeypatch.setattr(runtime, "_set_here", {})
         environ = {key: value for key, value in os.environ.items() if not key.endswith("CLIENT_MEM_FRACTION")}
         monkeypatch.setattr(os, "environ", environ | {name: "0.9"})
         runtime.set_up("cuda", "jax", jax_memory_fraction=0.25)

@@ -13,9 +13,8 @@ SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
 
 
 def masked_max(values: Tensor, valid: Tensor) -> Tensor:
-    """Largest of (B,) over valid transitions; 0 where none is valid."""
-    largest = torch.where(valid > 0, values, -torch.inf).max()
-    return torch.where(largest > -torch.inf, largest, 0)
+    """Largest of (B,) over valid transitions, NaN if one is; 0 where none is valid."""
+    return torch.where((valid > 0).any(), torch.where(valid > 0, values, -torch.inf).max(), 0)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from mjxrl.config import Config
 Row = Mapping[str, float]
 Alarm = Callable[[Sequence[Row], Config], str | None]
 
+SCALE = "learner/reward_scale"  # what rewards were multiplied with, if at all
 IN_A_ROW = 3  # rows that must agree before an alarm is raised
 BEYOND = 2.0  # Q may exceed what the rewards allow by this factor
 NEGLIGIBLE = 1.0  # new critics say some hundredths before a first reward is seen
@@ -23,19 +24,22 @@ FAR_BELOW = 0.5  # share of the best evaluation, or of its gain over the first o
 
 def q_diverges(rows: Sequence[Row], config: Config) -> str | None:
     """Target values exceed those of the largest reward, and of the entropy bonus, coming at every step for ever."""
-    # the largest bound so far: where rewards are rare, few batches hold one
-    bound = max((row["learner/q_bound"] for row in rows if "learner/q_bound" in row), default=0.0)
+    # The largest bound so far: where rewards are rare, few batches hold one. In units of reward, whose scale changes.
+    bounds = (row["learner/q_bound"] / row.get(SCALE, 1.0) for row in rows if "learner/q_bound" in row)
+    largest = max(bounds, default=0.0)
 
     def beyond(row: Row) -> bool:
         entropy = abs(row.get("learner/temperature", 0.0) * row.get("learner/entropy", 0.0))
-        allowed = bound + entropy / max(1 - config.learner.gamma, 1e-6)
-        return max(row["learner/target_q_max"], abs(row["learner/target_q"])) > max(BEYOND * allowed, NEGLIGIBLE)
+        allowed = largest * row.get(SCALE, 1.0) + entropy / max(1 - config.learner.gamma, 1e-6)
+        found = max(row["learner/target_q_max"], abs(row["learner/target_q"]))
+        return not found <= max(BEYOND * allowed, NEGLIGIBLE)  # NaN is beyond
 
     newest = _newest(rows, "learner/target_q", "learner/target_q_max", "learner/q_bound")
     if len(newest) < IN_A_ROW or not all(map(beyond, newest)):
         return None
+    allowed = largest * newest[-1].get(SCALE, 1.0)
     return (
-        f"Q diverges: targets reach {newest[-1]['learner/target_q_max']:.3g}, rewards allow {bound:.3g}. "
+        f"Q diverges: targets reach {newest[-1]['learner/target_q_max']:.3g}, rewards allow {allowed:.3g}. "
         "Try --learner.layer-norm, a smaller --learner.tau or --learner.critic-lr, fewer --learner.updates-per-step, "
         "or --learner.scale-rewards with --learner.critic categorical"
     )

@@ -39,7 +39,10 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, title: str = "", *, minutes: 
 
 
 def elapsed_minutes(rows: Sequence[Mapping[str, float]], steps: Sequence[float]) -> np.ndarray:
-    """When a run had collected so many transitions: wall-clock minutes, all its starts together, interpolated."""
+    """When a run had collected so many transitions: wall-clock minutes, all its starts together, interpolated.
+
+    A start shows by the clock's being earlier; one that took longer to its first line than the last one ran does not.
+    """
     logged = np.array([(row["step"], row["time/elapsed_s"]) for row in rows if "time/elapsed_s" in row]).reshape(-1, 2)
     since = np.diff(logged[:, 1], prepend=0)
     since = np.where(since < 0, logged[:, 1], since)  # a resumed run counts from 0

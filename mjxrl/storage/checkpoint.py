@@ -48,16 +48,20 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
         OSError: the disk is full or the folder cannot be written; what was there before is untouched.
     """
     folder = run_dir / "checkpoints"
-    final, aside = folder / f"{kind}_{step}", folder / f".{kind}_{step}.tmp"
+    link, fresh = folder / {"step": "latest", "best": "best"}[kind], folder / f".{kind}.link"
+    name = f"{kind}_{step}"
+    if kind == "best" and os.path.basename(os.path.realpath(link)) == name:
+        name += "_again"  # a resumed run comes by its best once more: what the link leads to stays whole meanwhile
+    final, aside = folder / name, folder / f".{name}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         hashes = {}
-        for name, content in tensors.items():
+        for file, content in tensors.items():
             host = {key: value.detach().cpu().contiguous() for key, value in content.items()}
             data = safetensors.torch.save(host)
-            write_atomically(aside / f"{name}.safetensors", data)
-            hashes[name] = hashlib.sha256(data).hexdigest()
+            write_atomically(aside / f"{file}.safetensors", data)
+            hashes[file] = hashlib.sha256(data).hexdigest()
         manifest = {"format": FORMAT, "step": step, **info, "sha256": hashes}
         manifest["manifest_sha256"] = digest(manifest)
         write_atomically(aside / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
@@ -66,7 +70,6 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    link, fresh = folder / {"step": "latest", "best": "best"}[kind], folder / f".{kind}.link"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(final.name)
     os.replace(fresh, link)
@@ -74,13 +77,21 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
     return final
 
 
-def prune(run_dir: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, all but the newest best, and every replay but the newest's."""
-    older = steps_saved(run_dir)[1:]
+def prune(run_dir: Path, newest: int, keep: int) -> None:
+    """Remove all but the `keep` checkpoints up to that of step `newest`, just written, and every replay but its own.
+
+    Later steps go too: a run that makes a checkpoint before them was resumed from an earlier one, as they were damaged.
+    """
+    saved = steps_saved(run_dir)
+    older = [step for step in saved if step < newest]
     for step in older[: keep - 1]:
         (path_of(run_dir, step) / f"{REPLAY}.safetensors").unlink(missing_ok=True)
-    for step in older[keep - 1 :]:
+    for step in [*older[keep - 1 :], *(step for step in saved if step > newest)]:
         shutil.rmtree(path_of(run_dir, step), ignore_errors=True)
+
+
+def prune_best(run_dir: Path) -> None:
+    """Remove all but the newest best."""
     for path in (run_dir / "checkpoints").glob("best_*"):
         if path.name != (run_dir / "checkpoints" / "best").resolve().name:
             shutil.rmtree(path, ignore_errors=True)

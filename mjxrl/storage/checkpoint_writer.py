@@ -23,8 +23,8 @@ class CheckpointWriter:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
-    def save(self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str = "step") -> None:
-        """Copy `tensors` to the host, which is complete on return, and start writing them.
+    def save(self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str = "step") -> bool:
+        """Copy `tensors` to the host, which is complete on return, and start writing them; false if nothing is written.
 
         Where the disk has no room the replay is left out, and where even the rest does not fit nothing is written.
         """
@@ -37,23 +37,29 @@ class CheckpointWriter:
             what = "the checkpoint goes without its replay" if small else "no checkpoint is written"
             self._report(f"disk: {sum(needed.values()):,} bytes needed, {free:,} free: {what} at step {step}")
             if not small:
-                return
+                return False
             tensors = {file: content for file, content in tensors.items() if file != REPLAY}
         host = {file: {name: _copy(tensor) for name, tensor in content.items()} for file, content in tensors.items()}
         self._pending = self._thread.submit(self._write, step, host, info, kind)
+        return True
 
-    def wait(self) -> None:
-        """Wait for the write under way, and report it if it failed."""
+    def wait(self) -> bool:
+        """Wait for the write under way; if it failed, report it and return false."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             try:
                 pending.result()
             except OSError as error:
                 self._report(f"a checkpoint could not be written, the one before it stays: {error}")
+                return False
+        return True
 
     def _write(self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str) -> None:
         checkpoint.save(self._run_dir, step, tensors, info, kind)
-        checkpoint.prune(self._run_dir, self._keep)
+        if kind == "best":
+            checkpoint.prune_best(self._run_dir)
+        else:
+            checkpoint.prune(self._run_dir, step, self._keep)
 
 
 def _copy(tensor: Tensor) -> Tensor:

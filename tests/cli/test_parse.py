@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,13 +218,11 @@ class TestEvaluate:
         assert line.startswith("another: not expected here")
 
 
-def run(code: str, cwd: Path, *argv: str) -> tuple[subprocess.CompletedProcess[str], float]:
+def run(code: str, cwd: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    start = time.monotonic()
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code, *argv], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
     )
-    return done, time.monotonic() - start
 
 
 # runs a script as from a bare checkout: without the path, or the finder, of an installed mjxrl
@@ -242,11 +239,10 @@ exec(compile(open(script).read(), script, "exec"))
 
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
-def test_help_from_a_bare_checkout_is_quick_and_loads_neither_jax_nor_torch(script: str, tmp_path: Path) -> None:
-    done, seconds = run(BARE, tmp_path, script, "--help")
+def test_help_from_a_bare_checkout_loads_neither_jax_nor_torch(script: str, tmp_path: Path) -> None:
+    done = run(BARE, tmp_path, script, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "LOADED [] ENVS None"
-    assert seconds < 4  # about 0.7 on a quiet machine
     assert list(tmp_path.iterdir()) == []
     if script == "train.py":
         for word in ("--task.healthy-z-range", "--learner.updates-per-step", "Gradient updates per vectorized step"):
@@ -255,12 +251,11 @@ def test_help_from_a_bare_checkout_is_quick_and_loads_neither_jax_nor_torch(scri
         assert "--episodes" in done.stdout
 
 
-def test_a_refusal_is_quick_and_loads_neither_jax_nor_torch(tmp_path: Path) -> None:
-    done, seconds = run(BARE, tmp_path, "train.py", "--num-envs", "0", *ON_CPU)
+def test_a_refusal_loads_neither_jax_nor_torch(tmp_path: Path) -> None:
+    done = run(BARE, tmp_path, "train.py", "--num-envs", "0", *ON_CPU)
     assert done.returncode == 2
     assert done.stderr == "error: --num-envs 0: allowed: a whole number, at least 1\n"
     assert done.stdout.splitlines()[-1] == "LOADED [] ENVS None"
-    assert seconds < 4
     assert list(tmp_path.iterdir()) == []
 
 

@@ -119,7 +119,7 @@ def test_a_cpu_captures_nothing():
 
 
 LOSSES = {"critic_loss", "actor_loss"}
-FLOAT32 = 1e-3  # how far, relatively, losses of 20 updates may be apart in float32, where sums have another order
+LOSS_TOLERANCE = 1e-3  # relative, over 20 updates in float32, where sums have another order
 
 
 def assert_same_losses(replay: Replay, learners: list[ActorCritic]) -> None:
@@ -130,7 +130,7 @@ def assert_same_losses(replay: Replay, learners: list[ActorCritic]) -> None:
         one, other = (x.update(replay, 2, g) for x, g in zip(learners, generators, strict=True))
         assert one.keys() >= LOSSES
         for name in LOSSES:
-            torch.testing.assert_close(one[name], other[name], rtol=FLOAT32, atol=1e-5)
+            torch.testing.assert_close(one[name], other[name], rtol=LOSS_TOLERANCE, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -50,6 +50,13 @@ def test_q_before_the_first_reward_and_where_rewards_are_rare() -> None:
     assert alarms(rows(q_bound=0.0, entropy=0.0, target_q=0.01, target_q_max=0.02), CONFIG) == {}
     assert list(alarms(rows(q_bound=0.0, entropy=0.0, target_q_max=5.0), CONFIG)) == ["q_diverges"]
     assert alarms(rows(1) + rows(3, q_bound=1.0, entropy=0.0), CONFIG) == {}
+    # early rewards were scaled up: what they allowed then is 100 times less today
+    scaled = rows(1, reward_scale=1.0) + rows(3, q_bound=1.0, entropy=0.0, reward_scale=0.01)
+    assert list(alarms(scaled, CONFIG)) == ["q_diverges"]
+
+
+def test_a_value_that_is_no_number_has_diverged() -> None:
+    assert list(alarms(rows(target_q=float("nan"), target_q_max=float("nan")), CONFIG)) == ["q_diverges"]
 
 
 def test_temperature() -> None:

@@ -69,6 +69,48 @@ def test_another_task_or_format(run: Path) -> None:
     assert "format 99" in refusal(run)
 
 
+def test_only_the_newest_stay_and_only_the_very_newest_keeps_its_replay(run: Path) -> None:
+    files = {"learner": {"x": torch.zeros(2)}, "replay": {"x": torch.zeros(2)}}
+    for step in (200, 300, 400):
+        checkpoint.save(run, step, files, INFO)
+        checkpoint.prune(run, step, keep=2)
+    assert checkpoint.steps_saved(run) == [400, 300]
+    assert [checkpoint.has_replay(run, f"step_{step}") for step in (400, 300)] == [True, False]
+
+
+def test_a_run_that_went_back_before_a_damaged_checkpoint_keeps_its_own(run: Path) -> None:
+    """500 is damaged, the run was resumed from 100 and writes 400: that is the newest, replay and all."""
+    files = {"learner": {"x": torch.zeros(2)}, "replay": {"x": torch.zeros(2)}}
+    checkpoint.save(run, 500, files, INFO)
+    (run / "checkpoints" / "step_500" / "learner.safetensors").write_bytes(b"cut short")
+    checkpoint.save(run, 400, files, INFO)
+    checkpoint.prune(run, 400, keep=2)
+    assert checkpoint.steps_saved(run) == [400, 100] and checkpoint.has_replay(run, "step_400")
+    assert checkpoint.load(run, "latest", "learner", INFO)["x"].tolist() == [0, 0]
+
+
+def test_best_is_whole_at_every_moment(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run comes by the same best again; it dies before the link is moved."""
+
+    def best(value: float) -> None:
+        checkpoint.save(run, 300, {"learner": {"x": torch.tensor([value])}}, INFO, kind="best")
+
+    def found() -> float:
+        return checkpoint.load(run, "best", "learner", INFO)["x"].item()
+
+    best(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            best(2.0)
+    assert found() == 1
+    for value in (3.0, 4.0, 5.0):
+        best(value)
+        checkpoint.prune_best(run)
+        assert found() == value
+    assert len(list((run / "checkpoints").glob("best_*"))) == 1
+
+
 def test_nothing_partial_is_left_or_pointed_at(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash while the second file is written leaves `latest` on the checkpoint before."""
     write, calls = checkpoint.write_atomically, []
