@@ -1,11 +1,12 @@
 """What a policy scores in Gymnasium after so many minutes of training on a CPU: ours beside Stable-Baselines3 and SBX.
 
-    pip install stable-baselines3 sbx-rl
+    pip install -e '.[peers]'
     python benchmarks/learning.py --json benchmarks/results/learning.json
 
 Every run gets the same cores to itself, pinned, and the same wall-clock time; peers run with their defaults, ours with
-the preset laptop. Runs that the JSON file already holds are not repeated, so that the command can be interrupted and
-called again, with more seeds too. As many runs go side by side as there are cores for.
+the preset laptop, which was tuned on these tasks. Runs that the JSON file already holds are not repeated, so that the
+command can be interrupted and called again, with more seeds too; after a change of preset start a new file. As many
+runs go side by side as there are cores for.
 """
 
 from __future__ import annotations
@@ -121,8 +122,10 @@ def train(key: dict[str, Any], options: Options, cores: list[int]) -> dict[str, 
         setting = ["--preset", "laptop", "--device", "cpu", "--run-dir", str(run_dir)]
         call(str(here.parent / "scripts" / "train.py"), *common, *setting, *time_limit, *quiet)
         final = json.loads((run_dir / "final.json").read_text())
+        config = json.loads((run_dir / "config.json").read_text())["config"]
         updates = json.loads((run_dir / "checkpoints" / "latest" / "manifest.json").read_text())["updates"]
     return {
+        "config": config,
         "steps": final["steps"],
         "updates": updates,
         "returns": final["trained"]["returns"],

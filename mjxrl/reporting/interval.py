@@ -27,7 +27,8 @@ class Interval:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time of a block as `time/<name>_s`: the host's, which on a GPU only launches the work."""
+        """Count the time of a block as `time/<name>_s`: the host's. On a GPU that is launching the work, and in
+        `collect` waiting for the physics where that runs beside the updates."""
         started = time.perf_counter()
         yield
         self._phases[name] = self._phases.get(name, 0.0) + time.perf_counter() - started
