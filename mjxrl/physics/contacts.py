@@ -9,6 +9,7 @@ counts (`Physics.overflows`).
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ def candidates(model: mujoco.MjModel) -> np.ndarray:
     """Dimension (1, 3, 4 or 6) of every contact that the model could have at once, in rising order."""
     with capped(None):
         return collision_driver.make_condim(model)
+
+
+_PATCHING = threading.RLock()  # on a GPU each env traces its step on a thread of its own, and MJX's globals are shared
 
 
 def capped_groups(model: mujoco.MjModel, cap: int | None) -> list[slice]:
@@ -49,16 +53,17 @@ def capped(cap: int | None) -> Iterator[None]:
     Gymnasium's files, and because MJX reads it at the wrong place where there are other numerics (by id instead of by
     address, `mjx/_src/collision_driver.py:341-343`: with Ant's `init_qpos` it removes every contact).
     """
-    stock = collision_driver._numeric
 
     def numeric(model: Any, name: str) -> int:
         return cap if name == "max_contact_points" and cap is not None else -1
 
-    collision_driver._numeric = numeric
-    try:
-        yield
-    finally:
-        collision_driver._numeric = stock
+    with _PATCHING:
+        stock = collision_driver._numeric
+        collision_driver._numeric = numeric
+        try:
+            yield
+        finally:
+            collision_driver._numeric = stock
 
 
 def cap_in_xml(model: mujoco.MjModel) -> int | None:
