@@ -21,15 +21,13 @@ from mjxrl.envs.task import Task
 
 _WARP_PAIRS = 3  # geom pairs that pass the broad phase per contact; 2.4 at most were seen (docs/parity.md)
 _WARP_DEFAULT = 32  # contacts of a world of a task that names no maximum, if it has that many pairs
+_PATCHING = threading.RLock()  # on a GPU each env traces its step on a thread of its own, and MJX's globals are shared
 
 
 def candidates(model: mujoco.MjModel) -> np.ndarray:
     """Dimension (1, 3, 4 or 6) of every contact that the model could have at once, in rising order."""
     with capped(None):
         return collision_driver.make_condim(model)
-
-
-_PATCHING = threading.RLock()  # on a GPU each env traces its step on a thread of its own, and MJX's globals are shared
 
 
 def capped_groups(model: mujoco.MjModel, cap: int | None) -> list[slice]:
