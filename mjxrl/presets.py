@@ -93,6 +93,7 @@ TASKS: dict[tuple[str, str, str], Row] = {
     # policy do not. It helps early (40 000 transitions: 640), later little: 363 and 458 after 10 minutes, else 394.
     ("laptop", "Ant-v5", "sac"): {"learner": {"warmup_steps": 1_000}},
     # A policy that moves more slowly than its critics falls less. 40 000 transitions, one seed: 770 so, 307 with 3e-4.
+    # After 10 minutes, two seeds: 427, 1345.
     ("laptop", "Ant-v5", "td3"): {"learner": {"actor_lr": 1e-4}},
     # 50 000 transitions, one seed: 400 so, 316 with the usual step sizes and warm-up, 282 at best with TD3. After 10
     # minutes, three seeds: 1033, 418, 3145.
