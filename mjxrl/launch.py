@@ -56,10 +56,12 @@ def train(config: Config) -> int:
         run_dir.note(path, config, resolved)
         runtime.mujoco_log_to(path / "mujoco.log")
         config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=threads.physics))
-        trainer = built(config, backend, device, path)
+        with refusing(f"--env {config.env} on backend {backend}"):
+            trainer = Trainer(config, backend, device, path)
         remarks = restore_newest(trainer) if config.resume else []
         if weights:
-            start_from(weights, trainer)
+            with refusing(f"--init-from {config.init_from}"):
+                trainer.learner.load_weights(weights)
         with MetricsLogger(
             path,
             total_steps=config.total_steps,
@@ -95,12 +97,8 @@ def prepare(config: Config, device: str, backend: str) -> memory.Room:
     if device == "cuda":
         runtime.confirm_torch_sees_cuda()
     runtime.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
-    try:
+    with refusing(f"--env {config.env}"):
         room = memory.check(config, backend, device)  # the first to read the MJCF
-    except RunError:
-        raise
-    except ValueError as error:
-        raise RunError(f"--env {config.env}: {one_line(error)}") from None
     # a process that has imported jax already has divided the memory
     runtime.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else room.jax_share)
     if room.jax_share is not None:
@@ -120,34 +118,15 @@ def leaving_nothing_if_refused(path: Path, *, new: bool) -> Iterator[None]:
         raise
 
 
-def built(config: Config, backend: str, device: torch.device, path: Path) -> Trainer:
-    """The trainer.
-
-    Raises:
-        RunError: the task cannot be simulated on this backend, or not as `config.physics` says.
-    """
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Make a `RunError` of one line, which begins with the flag `what`, of any other ValueError of the block."""
     try:
-        return Trainer(config, backend, device, path)
+        yield
     except RunError:
         raise
     except ValueError as error:
-        raise RunError(f"--env {config.env} on backend {backend}: {one_line(error)}") from None
-
-
-def start_from(weights: dict[str, Tensor], trainer: Trainer) -> None:
-    """Give the trainer's networks these weights.
-
-    Raises:
-        CheckpointError: they are of networks of another size.
-    """
-    try:
-        trainer.learner.load_weights(weights)
-    except ValueError as error:
-        raise CheckpointError(f"--init-from {trainer.config.init_from}: {one_line(error)}") from None
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        raise RunError(f"{what}: {' '.join(str(error).split())}") from None
 
 
 def in_words(config: Config) -> str:

@@ -128,6 +128,10 @@ class ActorCritic:
             reward=batch.reward if factor is None else batch.reward * factor,
         )
 
+    def over_worlds(self, low: float, high: float, worlds: int) -> Tensor:
+        """A number of its own for each world, rising evenly from the first one's to the last one's: (N, 1)."""
+        return torch.linspace(low, high, worlds, device=self.device, dtype=self.dtype).unsqueeze(-1)
+
     def autocast(self) -> AbstractContextManager[object]:
         """Matrix products in bf16, if so configured; parameters, losses, targets and discounts keep their precision."""
         if not self.config.learner.bf16:

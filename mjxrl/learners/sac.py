@@ -139,7 +139,7 @@ class SAC(ActorCritic):
         noise = torch.randn(gaussian.mean.shape, generator=generator, device=self.device, dtype=self.dtype)
         low, high = self.config.sac.exploration_scale, self.config.sac.exploration_scale_max
         if high is not None:
-            noise *= torch.linspace(low, high, len(obs), device=self.device, dtype=self.dtype).unsqueeze(-1)
+            noise *= self.over_worlds(low, high, len(obs))
         elif low != 1:
             noise *= low
         return (gaussian.mean + gaussian.log_std.exp() * noise).tanh()

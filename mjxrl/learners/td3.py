@@ -82,8 +82,7 @@ class TD3(ActorCritic):
         low, high = self.config.td3.exploration_noise, self.config.td3.exploration_noise_max
         if high is None:
             return action.add(noise, alpha=low).clamp_(-1, 1)
-        sigma = torch.linspace(low, high, len(obs), device=self.device, dtype=self.dtype)
-        return action.addcmul(noise, sigma.unsqueeze(-1)).clamp_(-1, 1)
+        return action.addcmul(noise, self.over_worlds(low, high, len(obs))).clamp_(-1, 1)
 
     @torch.no_grad()
     def act_deterministic(self, obs: Tensor) -> Tensor:
