@@ -4,8 +4,9 @@
     python benchmarks/learner_updates.py --json benchmarks/results/learner_updates.json
 
 All make the same update: two critics and an actor of 256x256, batch 256, observations and actions of Ant-v5's size,
-from a replay that each fills itself with random numbers; sampling is counted. The median of the ratios of neighbouring
-repeats is what to quote: it drifts less than either number. `taskset -c 0` gives each the same one core.
+from a replay that each fills itself with random numbers; sampling is counted, compiling is not. The median of the
+ratios of neighbouring repeats is what to quote: it drifts less than either number. `taskset -c 0` gives each the same
+one core.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Options:
     """Algorithms."""
     peers: tuple[str, ...] = tuple(PEERS)
     """Peers to compare with, those that are installed; Stable-Baselines3, SBX."""
-    bf16: bool = False
-    """Also ours with --learner.bf16."""
+    also: tuple[str, ...] = ()
+    """Ours with these switches too, each alone and all together: bf16, compile."""
     threads: int = 0
     """torch's threads; 0: as many as cores."""
     updates: int = 100
@@ -75,6 +76,7 @@ def ours(algo: str, **settings: Any) -> Update:
     for _ in range(ROWS):
         obs, action = torch.randn(WORLDS, OBS, generator=g), torch.rand(WORLDS, ACTION, generator=g) * 2 - 1
         replay.append(action, torch.randn(WORLDS, generator=g), no, no, obs, obs)
+    learner.warm_up(replay)
     return lambda updates: learner.update(replay, updates, g)
 
 
@@ -115,7 +117,9 @@ def main(options: Options) -> None:
         "results": {},
     }
     for algo in options.algo:
-        runs = {"mjxrl": ours(algo)} | ({"mjxrl bf16": ours(algo, bf16=True)} if options.bf16 else {})
+        runs = {"mjxrl": ours(algo)} | {f"mjxrl {name}": ours(algo, **{name: True}) for name in options.also}
+        if len(options.also) > 1:
+            runs["mjxrl " + " ".join(options.also)] = ours(algo, **dict.fromkeys(options.also, True))
         runs |= {name: peer(PEERS[name], algo) for name in options.peers if version_of(PEERS[name])}
         rates: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(2 + options.repeats):
@@ -123,15 +127,19 @@ def main(options: Options) -> None:
                 rates[name].append(options.updates / seconds(update, options.updates, clock))
         rates = {name: values[2:] for name, values in rates.items()}
         print(f"{algo.upper()}, updates/s")
-        ratios = {}
+        ratios: dict[str, dict[str, float]] = {}
         for name, values in rates.items():
-            ratio = [a / b for a, b in zip(rates["mjxrl"], values, strict=True)]
-            ratios[name] = statistics.median(ratio)
-            print(f"  {name:18} {statistics.median(values):7.1f}  ({min(values):.1f} to {max(values):.1f})"
-                  f"   mjxrl / this: {ratios[name]:.2f} ({min(ratio):.2f} to {max(ratio):.2f})")  # fmt: skip
-        report["results"][algo] = {"updates_per_s": rates, "median_ratio_of_mjxrl_to": ratios}
+            print(f"  {name:20} {statistics.median(values):7.1f}  ({min(values):.1f} to {max(values):.1f})", end="")
+            if name.startswith("mjxrl"):
+                ratios[name] = {other: median_ratio(values, rates[other]) for other in PEERS if other in rates}
+            print(*[f"  / {other}: {ratio:.2f}" for other, ratio in ratios.get(name, {}).items()])
+        report["results"][algo] = {"updates_per_s": rates, "median_ratios": ratios}
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def median_ratio(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def version_of(package: str) -> str | None:

@@ -50,7 +50,7 @@ def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: str
     env = "HalfCheetah-v5"
     laptop, paper = (default_config(env, algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
     assert default_config(env, algo, device="cpu", preset="laptop").num_envs == 8
-    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True}
+    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True, "compile": True}
     every = {name: {"every": steps} for name, steps in (("log", 5_000), ("eval", 10_000), ("checkpoint", 50_000))}
     assert laptop == merged(paper, {"preset": "laptop", "learner": narrow, **every})
 

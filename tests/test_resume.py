@@ -52,6 +52,16 @@ def test_n_steps_stop_and_n_more_equal_2n(algo: str, backend: str, tmp_path: Pat
     assert load_config(parts).total_steps == 640
 
 
+def test_a_compiled_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    learner = {"compile": True}
+    whole = train(small("td3", run_dir=tmp_path / "whole", learner=learner))
+    parts = train(small("td3", run_dir=tmp_path / "parts", learner=learner, total_steps=344))
+    torch.compiler.reset()  # as in a new process
+    resumed(parts, total_steps=640)
+    assert_same_checkpoint(whole, parts)
+    assert rows_of(whole) == rows_of(parts)
+
+
 def test_another_kind_of_device_is_refused(tmp_path: Path) -> None:
     """Random numbers of a GPU cannot go on on a CPU; the state of a GPU's generator is 16 bytes."""
     path = train(small("td3", run_dir=tmp_path / "run", total_steps=344))

@@ -4,30 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.learners.batches import masked_mean, without_invalid
+from mjxrl.learners.compiling import compile_now, compiled
+from mjxrl.learners.diagnostics import critic_metrics
 from mjxrl.learners.graphs import UpdateGraphs, capture_updates
 from mjxrl.learners.optimizer import Adam, lr_fraction
 from mjxrl.learners.state import State, Stateful, check_fit, flatten, restore
 from mjxrl.learners.values import make_value
 from mjxrl.networks import Network
 from mjxrl.normalization import ReturnScale, RunningNorm
-from mjxrl.replay import Batch, Replay
+from mjxrl.replay import Batch, Indices, Replay
 
 __all__ = ["ActorCritic", "Adam", "masked_mean"]
+
+
+class CriticGradient(NamedTuple):
+    """Down which the critics go, and where it comes from."""
+
+    gradient: Tensor
+    """(P,)"""
+    loss: Tensor
+    """0-d"""
+    q: Tensor
+    """(E, B)"""
+    target: Tensor
+    """(B,), or (B, K) atoms"""
 
 
 class ActorCritic:
     """An actor, E critics, the critics' targets, running statistics, and the loop over K updates.
 
     A learner derives from it and says how it acts and what one update is: `noise_per_update`, `act`,
-    `act_deterministic`, `update_critic`, `update_policy`, `update_targets`. Networks and optimizers of its own it adds
-    to `networks` and `optimizers`, by which state is saved and loaded.
+    `act_deterministic`, `critic_gradient`, `policy_gradient`, `update_policy`, `update_targets`. Networks and
+    optimizers of its own it adds to `networks` and `optimizers`, by which state is saved and loaded.
 
     Args:
         config: of the run.
@@ -84,6 +99,12 @@ class ActorCritic:
         }
         self.optimizers: dict[str, Adam] = {"actor_adam": self.actor_adam, "critic_adam": self.critic_adam}
         self._graphs: UpdateGraphs | None = None
+        # the learner's own methods, compiled or as they are
+        self.find_critic_gradient: Callable[[Batch, Tensor], CriticGradient] = self.critic_gradient
+        self.find_policy_gradient: Callable[[Batch, Tensor], Any] = self.policy_gradient
+        if settings.compile:
+            self.find_critic_gradient = compiled(self.critic_gradient)
+            self.find_policy_gradient = compiled(self.policy_gradient)
 
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Exploring actions, (N, A) in [-1, 1], of raw observations, (N, O)."""
@@ -93,8 +114,12 @@ class ActorCritic:
         """The policy's best actions, (N, A) in [-1, 1], of raw observations, (N, O)."""
         raise NotImplementedError
 
-    def update_critic(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        """One step of the critics on a prepared batch; noise is (noise_per_update, B, A). Metrics if `measure`."""
+    def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
+        """The gradient of the critics' loss on a prepared batch; noise is (noise_per_update, B, A). Changes nothing."""
+        raise NotImplementedError
+
+    def policy_gradient(self, batch: Batch, noise: Tensor) -> Any:
+        """The gradient of the actor's loss, and what `update_policy` needs with it. Changes nothing."""
         raise NotImplementedError
 
     def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
@@ -128,6 +153,12 @@ class ActorCritic:
             reward=batch.reward if factor is None else batch.reward * factor,
         )
 
+    def update_critic(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+        """One step of the critics on a prepared batch; noise is (noise_per_update, B, A). Metrics if `measure`."""
+        gradient, loss, q, target = self.find_critic_gradient(batch, noise)
+        self.critic_adam.step(gradient)
+        return critic_metrics(batch, loss, q, self.value.q_of_target(target), gradient) if measure else {}
+
     def over_worlds(self, low: float, high: float, worlds: int) -> Tensor:
         """A number of its own for each world, rising evenly from the first one's to the last one's: (N, 1)."""
         return torch.linspace(low, high, worlds, device=self.device, dtype=self.dtype).unsqueeze(-1)
@@ -138,17 +169,25 @@ class ActorCritic:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
-    def compiled(self, *functions: Callable[..., Any]) -> list[Callable[..., Any]]:
-        """Targets and losses, through torch.compile if so configured."""
-        return [torch.compile(f) if self.config.learner.compile else f for f in functions]
-
     def warm_up(self, replay: Replay) -> None:
-        """Capture the updates between two vector steps as CUDA graphs, if so configured; does nothing on a CPU.
+        """Compile losses and gradients, and on CUDA capture the updates between two vector steps as CUDA graphs; each
+        if so configured.
 
         Nothing else may use the device meanwhile. State is as before afterwards.
         """
+        if self.config.learner.compile and not compile_now(lambda: self._try_gradients(replay)):
+            self.find_critic_gradient, self.find_policy_gradient = self.critic_gradient, self.policy_gradient
         if self.config.learner.graphs and self.device.type == "cuda":
             self._graphs = capture_updates(self, replay, self.config.learner.updates_per_step)
+
+    def _try_gradients(self, replay: Replay) -> None:
+        settings = self.config.learner
+        rows = torch.zeros(settings.batch_size, dtype=torch.int64, device=self.device)  # what they hold does not matter
+        batch = self.prepare(replay.gather(Indices(rows, rows + 1), settings.n_step, settings.gamma))
+        shape = (self.noise_per_update, settings.batch_size, self.action_size)
+        noise = torch.zeros(shape, device=self.device, dtype=self.dtype)
+        self.find_critic_gradient(batch, noise)
+        self.find_policy_gradient(batch, noise)
 
     def update(self, replay: Replay, updates: int, generator: torch.Generator | None = None) -> State:
         """Make `updates` critic updates, and the policy updates that fall due. Does not wait for the device.

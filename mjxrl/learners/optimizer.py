@@ -22,8 +22,6 @@ class Adam:
 
     def __init__(self, values: Tensor, parameters: list[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         self._values, self._parameters = values.detach(), parameters
-        self.gradient = torch.zeros_like(self._values)
-        """(P,) of the last step."""
         self._first_lr, self._weight_decay = lr, weight_decay
         # On CUDA a step may be part of a CUDA graph: its size is then read from the device.
         self._lr: float | Tensor = torch.tensor(lr, device=values.device) if values.is_cuda else lr
@@ -33,28 +31,30 @@ class Adam:
             "exp_avg_sq": torch.zeros_like(self._values),
         }
 
-    def minimize(self, loss: Tensor) -> None:
-        """One step down the gradient of `loss`."""
-        gradients = torch.autograd.grad(loss, self._parameters)
-        torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.gradient)
-        with torch.no_grad():
-            adamw(  # torch's function: its optimizer object takes longer than the step
-                [self._values],
-                [self.gradient],
-                [self._state["exp_avg"]],
-                [self._state["exp_avg_sq"]],
-                [],
-                [self._state["step"]],
-                fused=True,
-                capturable=self._values.is_cuda,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=self._lr,
-                weight_decay=self._weight_decay,
-                eps=1e-8,
-                maximize=False,
-            )
+    def gradient(self, loss: Tensor) -> Tensor:
+        """(P,) of `loss`, by the parameters; changes nothing."""
+        return torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, self._parameters)])
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor) -> None:
+        """One step down a gradient, (P,)."""
+        adamw(  # torch's function: its optimizer object takes longer than the step
+            [self._values],
+            [gradient],
+            [self._state["exp_avg"]],
+            [self._state["exp_avg_sq"]],
+            [],
+            [self._state["step"]],
+            fused=True,
+            capturable=self._values.is_cuda,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._lr,
+            weight_decay=self._weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
 
     @property
     def lr(self) -> float:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.learners.batches import masked_mean
-from mjxrl.learners.common import ActorCritic
-from mjxrl.learners.diagnostics import actor_metrics, critic_metrics
+from mjxrl.learners.common import ActorCritic, CriticGradient
+from mjxrl.learners.diagnostics import actor_metrics
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.state import State
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
@@ -88,6 +88,18 @@ class PolicySample(NamedTuple):
     """(B, A) before tanh"""
 
 
+class SACPolicyGradient(NamedTuple):
+    """Down which the actor and the temperature go."""
+
+    actor: Tensor
+    """(P,)"""
+    temperature: Tensor
+    """(1,) by log alpha"""
+    loss: Tensor
+    """The actor's."""
+    sample: PolicySample
+
+
 def sac_actor_loss(
     actor: Sequence[Layer],
     critics: Sequence[Layer],
@@ -127,7 +139,6 @@ class SAC(ActorCritic):
         self._log_alpha_parameter = parameter
         self.temperature_adam = Adam(self.log_alpha, [parameter], settings.temperature_lr)
         self.optimizers["temperature_adam"] = self.temperature_adam
-        self.target, self.critic_loss, self.actor_loss = self.compiled(sac_target, sac_critic_loss, sac_actor_loss)
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -149,33 +160,37 @@ class SAC(ActorCritic):
         """tanh of the mean, (N, A), of raw observations, (N, O)."""
         return policy(self.actor.frozen, self.norm.normalize(obs)).mean.tanh()
 
-    def update_critic(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+    def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
         with torch.no_grad(), self.autocast():
             alpha = self.log_alpha.exp()
-            target = self.target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha, self.value)
+            target = sac_target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha, self.value)
         with self.autocast():
-            loss, q = self.critic_loss(self.critics.layers, batch, target, self.value)
-        self.critic_adam.minimize(loss)
-        if not measure:
-            return {}
-        return critic_metrics(batch, loss, q, self.value.q_of_target(target), self.critic_adam.gradient)
+            loss, q = sac_critic_loss(self.critics.layers, batch, target, self.value)
+        return CriticGradient(self.critic_adam.gradient(loss), loss.detach(), q, target)
 
-    def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+    def policy_gradient(self, batch: Batch, noise: Tensor) -> SACPolicyGradient:
+        """The gradients of the actor's and the temperature's losses."""
         alpha, which = self.log_alpha.exp(), self.config.learner.actor_q
         with self.autocast():
-            loss, sample = self.actor_loss(
+            loss, sample = sac_actor_loss(
                 self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
             )
-        self.actor_adam.minimize(loss)
+        of_temperature = temperature_loss(self._log_alpha_parameter, sample.log_prob, batch.valid, self.target_entropy)
+        return SACPolicyGradient(
+            self.actor_adam.gradient(loss), self.temperature_adam.gradient(of_temperature), loss.detach(), sample
+        )
+
+    def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+        alpha = self.log_alpha.exp()
+        found = self.find_policy_gradient(batch, noise)
+        self.actor_adam.step(found.actor)
         if self.config.sac.auto_temperature:
-            self.temperature_adam.minimize(
-                temperature_loss(self._log_alpha_parameter, sample.log_prob, batch.valid, self.target_entropy)
-            )
+            self.temperature_adam.step(found.temperature)
         if not measure:
             return {}
-        return actor_metrics(batch, loss, sample.action, self.actor_adam.gradient) | {
-            "entropy": -masked_mean(sample.log_prob, batch.valid),
-            "log_std": masked_mean(sample.log_std.mean(-1), batch.valid),
+        return actor_metrics(batch, found.loss, found.sample.action, found.actor) | {
+            "entropy": -masked_mean(found.sample.log_prob, batch.valid),
+            "log_std": masked_mean(found.sample.log_std.mean(-1), batch.valid),
             "temperature": alpha[0],
         }
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.learners.batches import masked_mean
-from mjxrl.learners.common import ActorCritic
-from mjxrl.learners.diagnostics import actor_metrics, critic_metrics
+from mjxrl.learners.common import ActorCritic, CriticGradient
+from mjxrl.learners.diagnostics import actor_metrics
 from mjxrl.learners.state import State
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
 from mjxrl.networks import Layer, actor_outputs, critic_outputs
@@ -69,7 +69,6 @@ class TD3(ActorCritic):
         super().__init__(config, obs_size, action_size, action_size, device, dtype)
         self.target_actor = self.actor.copy()
         self.networks["target_actor"] = self.target_actor
-        self.target, self.critic_loss, self.actor_loss = self.compiled(td3_target, td3_critic_loss, td3_actor_loss)
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -89,10 +88,10 @@ class TD3(ActorCritic):
         """pi(s), (N, A), of raw observations, (N, O)."""
         return policy(self.actor.frozen, self.norm.normalize(obs))
 
-    def update_critic(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
+    def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
         settings = self.config.td3
         with torch.no_grad(), self.autocast():
-            target = self.target(
+            target = td3_target(
                 self.target_actor.frozen,
                 self.target_critics.frozen,
                 batch,
@@ -102,18 +101,20 @@ class TD3(ActorCritic):
                 value=self.value,
             )
         with self.autocast():
-            loss, q = self.critic_loss(self.critics.layers, batch, target, self.value)
-        self.critic_adam.minimize(loss)
-        if not measure:
-            return {}
-        return critic_metrics(batch, loss, q, self.value.q_of_target(target), self.critic_adam.gradient)
+            loss, q = td3_critic_loss(self.critics.layers, batch, target, self.value)
+        return CriticGradient(self.critic_adam.gradient(loss), loss.detach(), q, target)
+
+    def policy_gradient(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradient of the actor's loss, (P,), the loss, and pi(s), (B, A)."""
+        which = self.config.learner.actor_q
+        with self.autocast():
+            loss, action = td3_actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)
+        return self.actor_adam.gradient(loss), loss.detach(), action
 
     def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        with self.autocast():
-            which = self.config.learner.actor_q
-            loss, action = self.actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)
-        self.actor_adam.minimize(loss)
-        return actor_metrics(batch, loss, action, self.actor_adam.gradient) if measure else {}
+        gradient, loss, action = self.find_policy_gradient(batch, noise)
+        self.actor_adam.step(gradient)
+        return actor_metrics(batch, loss, action, gradient) if measure else {}
 
     def update_targets(self, policy_updated: bool) -> None:
         if policy_updated:

@@ -25,13 +25,13 @@ from mjxrl.envs import task_class
 from mjxrl.presets import default_config, merged
 from mjxrl.trainer import Trainer
 
-TINY = "--env Hopper-v5 --device cpu --backend native --preset laptop --repeats 2 --seconds 0.001"
+TINY = "--env Hopper-v5 --device cpu --backend native --preset laptop --learner.no-compile --repeats 2 --seconds 0.001"
 
 
 def setting(env: str, backend: str = "native") -> Setting:
     row: dict[str, Any] = {
         "replay": {"capacity": 64},
-        "learner": {"batch_size": 8, "actor_hidden": (8,), "threads": 1},
+        "learner": {"batch_size": 8, "actor_hidden": (8,), "threads": 1, "compile": False},
         "physics": {"threads": 1},
     }
     config = default_config(env, "td3", num_envs=2, backend=backend, device="cpu", preset="laptop")

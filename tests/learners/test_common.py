@@ -70,7 +70,7 @@ def test_adam_equals_the_paper():
     x, m, v = values.numpy().copy(), np.zeros(6), np.zeros(6)
     scale = torch.tensor(rng.normal(size=6))
     for t in range(1, 8):
-        adam.minimize((scale[:4] * parts[0] ** 3).sum() + (scale[4:] * parts[1] ** 3).sum())
+        adam.step(adam.gradient((scale[:4] * parts[0] ** 3).sum() + (scale[4:] * parts[1] ** 3).sum()))
         g = 3 * scale.numpy() * x**2
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         x = x - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)

@@ -1,0 +1,86 @@
+"""Compiled losses and gradients: taken whole, equal to eager ones, and done without where they can't be had."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from mjxrl.learners import common
+from tests.learners.test_common import filled_replay, same
+from tests.learners.test_graphs import LOSS_TOLERANCE, SETTINGS, assert_same_losses, both, learner_of, replay_on
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled_yet() -> None:
+    torch.compiler.reset()  # functions are shared between learners, and compile for eight kinds at most
+    counters.clear()
+
+
+def assert_compiled_whole() -> None:
+    assert counters["stats"]["unique_graphs"] == 2, "one program for the critics, one for the policy"
+    assert not counters["graph_break"]
+
+
+def test_compiled_losses_agree_in_float32() -> None:
+    replay = replay_on("cpu", torch.float32)
+    learners = [learner_of("sac", "cpu", 2, torch.float32, compile=on, policy_delay=2) for on in (False, True)]
+    before = learners[1].state_dict()
+    learners[1].warm_up(replay)
+    assert same(before, learners[1].state_dict())
+    assert_compiled_whole()
+    assert_same_losses(replay, learners)
+    assert_compiled_whole()  # and nothing again
+
+
+def test_without_a_compiler_updates_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(*args: Any) -> None:
+        raise RuntimeError("\nNo working C++ compiler found in ('g++',)\nand more")
+
+    plain = learner_of("td3", "cpu", 4)
+    monkeypatch.setattr(common, "compiled", lambda function: cannot)
+    learner, replay = learner_of("td3", "cpu", 4, compile=True), filled_replay(torch.float64)
+    with pytest.warns(
+        UserWarning, match=r"uncompiled, more slowly, as compiling failed: No working C\+\+ compiler.*\)$"
+    ):
+        learner.warm_up(replay)
+    for each in (plain, learner):
+        each.update(replay, 4, torch.Generator().manual_seed(0))
+    assert same(plain.state_dict(), learner.state_dict())
+
+
+def test_uncompiled_learners_need_no_warm_up_on_a_cpu() -> None:
+    learner, replay = learner_of("td3", "cpu", 4), filled_replay(torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner.warm_up(replay)
+    assert not counters["stats"]
+
+
+@pytest.mark.slow
+@both
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_compiled_updates_equal_eager_ones(algo: str, settings: dict[str, Any]) -> None:
+    """In float64, 100 updates from the same seed: to 1e-6."""
+    replay = replay_on("cpu")
+    plain, compiled = (learner_of(algo, "cpu", 10, compile=on, **settings) for on in (False, True))
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    for _ in range(10):
+        for learner, g in zip((plain, compiled), generators, strict=True):
+            learner.update(replay, 10, g)
+    assert_compiled_whole()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(value, compiled.state_dict()[name], atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@both
+@pytest.mark.parametrize("settings", [{"bf16": True, "policy_delay": 2}, {"layer_norm": True, "policy_delay": 2}])
+def test_compiled_losses_agree_with_each_option(algo: str, settings: dict[str, Any]) -> None:
+    learners = [learner_of(algo, "cpu", 2, torch.float32, compile=on, **settings) for on in (False, True)]
+    rtol = 0.02 if "bf16" in settings else LOSS_TOLERANCE  # bf16 keeps 8 bits, and fused operators round less often
+    assert_same_losses(replay_on("cpu", torch.float32), learners, rtol)
+    assert_compiled_whole()
