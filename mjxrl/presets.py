@@ -4,13 +4,14 @@ A row replaces the fields it names; what no row names keeps the default in `conf
 flags on the command line come last.
 
     paper    the form of the papers, one update per transition
-    laptop   few CPU cores: few worlds, narrow networks, LayerNorm critics
+    laptop   few CPU cores: few worlds, narrow networks, LayerNorm critics, compiled updates
     fast     thousands of worlds on a GPU: few, large updates per vector step
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from mjxrl import runtime
@@ -84,6 +85,10 @@ ROWS_PER_WORLD = 1024  # replay, in vectorized steps
 WARMUP_ROWS = 10  # random vectorized steps before the first update
 LOG_ROWS = 50  # vectorized steps between two lines of metrics
 
+# Where transitions are cheap beside updates, and more of them help more than more updates from each: 5 minutes of TD3
+# on Ant-v5 on one core, one seed: 1351 with a quarter; an update per transition gives 760 in 4.
+UPDATES_PER_TRANSITION = {("laptop", "Ant-v5", "td3"): 0.25, ("laptop", "Ant-v5", "sac"): 0.5}
+
 PENDULUM: Row = {
     "learner": {"warmup_steps": 1_000, "gamma": 0.98, "actor_lr": 1e-3, "critic_lr": 1e-3},
     "sac": {"temperature_lr": 1e-3},
@@ -91,11 +96,9 @@ PENDULUM: Row = {
 # tasks that want other values than the rest, by preset, task and algorithm
 TASKS: dict[tuple[str, str, str], Row] = {
     # Uniformly random actions cost more than an ant earns by living, which teaches it to fall at once; those of a new
-    # policy do not. It helps early (40 000 transitions: 640), later little: 363 and 458 after 10 minutes, else 394.
-    ("laptop", "Ant-v5", "sac"): {"learner": {"warmup_steps": 1_000}},
-    # A policy that moves more slowly than its critics falls less. 40 000 transitions, one seed: 770 so, 307 with 3e-4.
-    # After 10 minutes, two seeds: 427, 1345.
-    ("laptop", "Ant-v5", "td3"): {"learner": {"actor_lr": 1e-4}},
+    # policy do not. A shorter horizon is learned sooner. 5 minutes on one core, one seed: 893 so, 275 with gamma 0.99.
+    ("laptop", "Ant-v5", "sac"): {"learner": {"warmup_steps": 1_000, "gamma": 0.97}},
+    ("laptop", "Ant-v5", "td3"): {"learner": {"gamma": 0.98}},
     # 50 000 transitions, one seed: 400 so, 316 with the usual step sizes and warm-up, 282 at best with TD3. After 10
     # minutes, three seeds: 1033, 418, 3145.
     ("laptop", "Hopper-v5", "sac"): {
@@ -135,7 +138,7 @@ def default_config(
     if preset == "auto":
         preset = "fast" if on_gpu and num_envs >= MANY_WORLDS else "paper"
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)
-    for row in (*_tables(preset, algo, num_envs), TASKS.get((preset, env, algo), {})):
+    for row in (*_tables(preset, env, algo, num_envs), TASKS.get((preset, env, algo), {})):
         config = merged(config, row)
     if preset == "fast":  # few worlds fill no large batch
         batch_size = min(config.learner.batch_size, WARMUP_ROWS * num_envs)
@@ -143,7 +146,7 @@ def default_config(
     return config
 
 
-def _tables(preset: str, algo: str, num_envs: int) -> tuple[Row, ...]:
+def _tables(preset: str, env: str, algo: str, num_envs: int) -> tuple[Row, ...]:
     if preset == "fast":
         by_worlds: Row = {
             "learner": {"warmup_steps": WARMUP_ROWS * num_envs},
@@ -151,8 +154,8 @@ def _tables(preset: str, algo: str, num_envs: int) -> tuple[Row, ...]:
             "log": {"every": LOG_ROWS * num_envs},
         }
         return FAST_COMMON, FAST[algo], by_worlds
-    one_update_per_transition: Row = {"learner": {"updates_per_step": num_envs}}
-    return PAPER[algo], LAPTOP if preset == "laptop" else {}, one_update_per_transition
+    updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, env, algo), 1))
+    return PAPER[algo], LAPTOP if preset == "laptop" else {}, {"learner": {"updates_per_step": updates}}
 
 
 def merged(config: Any, row: Row) -> Any:

@@ -62,7 +62,9 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     assert humanoid.td3.exploration_noise_max == 0.4 and ant.td3.exploration_noise_max == 0.8
     hopper = default_config("Hopper-v5", "sac", device="cpu", preset="laptop")
     assert (hopper.learner.n_step, hopper.learner.warmup_steps, hopper.sac.temperature_lr) == (3, 1_000, 1e-3)
-    assert default_config("Ant-v5", "td3", device="cpu", preset="laptop").learner.actor_lr == 1e-4
+    for num_envs, updates in ((8, 2), (32, 8), (1, 1)):  # a quarter of an update per transition
+        ant = default_config("Ant-v5", "td3", num_envs, device="cpu", preset="laptop")
+        assert (ant.learner.updates_per_step, ant.learner.gamma) == (updates, 0.98)
     assert default_config("Hopper-v5", "td3", device="cpu", preset="laptop").learner.n_step == 1
 
 

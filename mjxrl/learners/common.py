@@ -103,8 +103,8 @@ class ActorCritic:
         self.find_critic_gradient: Callable[[Batch, Tensor], CriticGradient] = self.critic_gradient
         self.find_policy_gradient: Callable[[Batch, Tensor], Any] = self.policy_gradient
         if settings.compile:
-            self.find_critic_gradient = compiled(self.critic_gradient)
-            self.find_policy_gradient = compiled(self.policy_gradient)
+            self.find_critic_gradient = compiled(self.critic_gradient, self.device)
+            self.find_policy_gradient = compiled(self.policy_gradient, self.device)
 
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Exploring actions, (N, A) in [-1, 1], of raw observations, (N, O)."""

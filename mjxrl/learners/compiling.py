@@ -11,18 +11,21 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from mjxrl import runtime
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, which may call `torch.autograd.grad`, compiled when it is first called."""
+def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """`function`, which may call `torch.autograd.grad`, compiled for `device` when it is first called."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(runtime.cache_dir() / "torch"))  # else a temporary folder
     import torch._dynamo.config  # loads a compiler: two seconds
     import torch._inductor.config
 
     # Without it the call for the gradient splits the program in two, which is as right and slower.
     torch._dynamo.config.trace_autograd_ops = True
-    torch._inductor.config.compile_threads = 1  # no worker processes, which would stay as long as the run
+    if device.type == "cpu":
+        torch._inductor.config.compile_threads = 1  # no worker processes, which would stay as long as the run
     return torch.compile(function, dynamic=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch._dynamo.utils import counters
 from mjxrl.learners import common
 from tests.learners.test_common import filled_replay, same
 from tests.learners.test_graphs import LOSS_TOLERANCE, SETTINGS, assert_same_losses, both, learner_of, replay_on
+
+needs_compiler = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +28,7 @@ def assert_compiled_whole() -> None:
     assert not counters["graph_break"]
 
 
+@needs_compiler
 def test_compiled_losses_agree_in_float32() -> None:
     replay = replay_on("cpu", torch.float32)
     learners = [learner_of("sac", "cpu", 2, torch.float32, compile=on, policy_delay=2) for on in (False, True)]
@@ -41,7 +45,7 @@ def test_without_a_compiler_updates_run_as_they_are(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("\nNo working C++ compiler found in ('g++',)\nand more")
 
     plain = learner_of("td3", "cpu", 4)
-    monkeypatch.setattr(common, "compiled", lambda function: cannot)
+    monkeypatch.setattr(common, "compiled", lambda function, device: cannot)
     learner, replay = learner_of("td3", "cpu", 4, compile=True), filled_replay(torch.float64)
     with pytest.warns(
         UserWarning, match=r"uncompiled, more slowly, as compiling failed: No working C\+\+ compiler.*\)$"
@@ -60,6 +64,7 @@ def test_uncompiled_learners_need_no_warm_up_on_a_cpu() -> None:
     assert not counters["stats"]
 
 
+@needs_compiler
 @pytest.mark.slow
 @both
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -76,6 +81,7 @@ def test_compiled_updates_equal_eager_ones(algo: str, settings: dict[str, Any]) 
         torch.testing.assert_close(value, compiled.state_dict()[name], atol=1e-6, rtol=0)
 
 
+@needs_compiler
 @pytest.mark.slow
 @both
 @pytest.mark.parametrize("settings", [{"bf16": True, "policy_delay": 2}, {"layer_norm": True, "policy_delay": 2}])
