@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -42,8 +42,8 @@ class Options:
     """Algorithms."""
     peers: tuple[str, ...] = tuple(PEERS)
     """Peers to compare with, those that are installed; Stable-Baselines3, SBX."""
-    also: tuple[str, ...] = ()
-    """Ours with these switches too, each alone and all together: bf16, compile."""
+    also: tuple[Literal["bf16", "compile"], ...] = ()
+    """Ours with these switches too, each alone and all together."""
     threads: int = 0
     """torch's threads; 0: as many as cores."""
     updates: int = 100

@@ -242,7 +242,7 @@ class Replay:
         first_flags = flags[first]
         if n_step == 1:
             last, last_flags = first, first_flags
-            summed, discount = reward[first].to(powers.dtype), powers[1].expand(first.shape)
+            summed, discount = reward[first].to(powers.dtype), powers[1].expand(first.shape).contiguous()
         else:
             steps = torch.arange(n_step, device=self._device).view(-1, *[1] * first.dim())
             window = (first + steps * self._num_envs) % num_transitions  # (n, ..., B)

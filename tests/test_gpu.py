@@ -5,6 +5,7 @@ Run by themselves with `make test-gpu`, where jax and torch share the GPU.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,9 @@ def test_updates_in_bf16_compiled_and_captured(algo: str, settings: dict[str, bo
             replay.append(action, obs[:, 0], flags, flags, obs, obs, ~flags)
             learner.observe(obs, ~flags)
             learner.observe_rewards(obs[:, 0], flags, ~flags)
-        learner.warm_up(replay)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="updates run")  # uncompiled, or without CUDA graphs
+            learner.warm_up(replay)
         metrics = [learner.update(replay, 4, g) for _ in range(3)]
         names = ("critic_loss", "actor_loss", "target_q", "td_error")
         losses.append([row[name].item() for row in metrics for name in names])

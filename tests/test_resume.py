@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from mjxrl.cli.parse import parse_config
 from mjxrl.launch import train as launch
@@ -20,6 +22,7 @@ from mjxrl.storage import checkpoint
 from mjxrl.storage.checkpoint import CheckpointError
 from mjxrl.storage.run_dir import load_config
 from mjxrl.trainer import Trainer
+from tests.learners.test_compiling import needs_compiler
 from tests.small_runs import rows_of, small, train
 
 
@@ -52,12 +55,21 @@ def test_n_steps_stop_and_n_more_equal_2n(algo: str, backend: str, tmp_path: Pat
     assert load_config(parts).total_steps == 640
 
 
+@needs_compiler
 def test_a_compiled_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     learner = {"compile": True}
-    whole = train(small("td3", run_dir=tmp_path / "whole", learner=learner))
-    parts = train(small("td3", run_dir=tmp_path / "parts", learner=learner, total_steps=344))
-    torch.compiler.reset()  # as in a new process
-    resumed(parts, total_steps=640)
+
+    def as_in_a_new_process(run: Callable[[], Path]) -> Path:
+        torch.compiler.reset()
+        counters.clear()
+        path = run()
+        assert counters["stats"]["unique_graphs"] == 2
+        return path
+
+    whole = as_in_a_new_process(lambda: train(small("td3", run_dir=tmp_path / "whole", learner=learner)))
+    first = small("td3", run_dir=tmp_path / "parts", learner=learner, total_steps=344)
+    parts = as_in_a_new_process(lambda: train(first))
+    as_in_a_new_process(lambda: resumed(parts, total_steps=640))
     assert_same_checkpoint(whole, parts)
     assert rows_of(whole) == rows_of(parts)
 

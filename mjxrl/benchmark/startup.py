@@ -32,7 +32,7 @@ def measure(config: Config, spawned: float) -> dict[str, float]:
 
     `imports_s` runs from the process's start to the end of all imports; `compile_s` counts fetching from the cache
     where a program is there. The parts of jax lie within `first_step_s`, and elsewhere where objects are built; they
-    are absent where no jax runs.
+    are absent where no jax runs. `first_update_s` includes compiling and capturing the updates.
     """
     from mjxrl.benchmark.setting import set_up
 
@@ -56,12 +56,12 @@ def measure(config: Config, spawned: float) -> dict[str, float]:
     obs = env.reset()
     replay.start(obs)
     learner.observe(obs)
-    learner.warm_up(replay)
     action = learner.act(obs, generator)
     result = env.step(action)
     replay.append(action, *result[1:4], result.final_obs, result.obs, result.valid)
     setting.synchronize()
     stepped = time.time()
+    learner.warm_up(replay)
     learner.update(replay, 1, generator)
     setting.synchronize()
     ready = time.time()

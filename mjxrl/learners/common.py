@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.learners.batches import masked_mean, without_invalid
-from mjxrl.learners.compiling import compile_now, compiled
+from mjxrl.learners.compiling import compiled
 from mjxrl.learners.diagnostics import critic_metrics
 from mjxrl.learners.graphs import UpdateGraphs, capture_updates
 from mjxrl.learners.optimizer import Adam, lr_fraction
@@ -25,7 +24,7 @@ __all__ = ["ActorCritic", "Adam", "masked_mean"]
 
 
 class CriticGradient(NamedTuple):
-    """Down which the critics go, and where it comes from."""
+    """What the critics step down, and how it came about."""
 
     gradient: Tensor
     """(P,)"""
@@ -98,13 +97,8 @@ class ActorCritic:
             "target_critics": self.target_critics,
         }
         self.optimizers: dict[str, Adam] = {"actor_adam": self.actor_adam, "critic_adam": self.critic_adam}
+        self._compiled = False
         self._graphs: UpdateGraphs | None = None
-        # the learner's own methods, compiled or as they are
-        self.find_critic_gradient: Callable[[Batch, Tensor], CriticGradient] = self.critic_gradient
-        self.find_policy_gradient: Callable[[Batch, Tensor], Any] = self.policy_gradient
-        if settings.compile:
-            self.find_critic_gradient = compiled(self.critic_gradient, self.device)
-            self.find_policy_gradient = compiled(self.policy_gradient, self.device)
 
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Exploring actions, (N, A) in [-1, 1], of raw observations, (N, O)."""
@@ -155,7 +149,7 @@ class ActorCritic:
 
     def update_critic(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
         """One step of the critics on a prepared batch; noise is (noise_per_update, B, A). Metrics if `measure`."""
-        gradient, loss, q, target = self.find_critic_gradient(batch, noise)
+        gradient, loss, q, target = self.critic_gradient(batch, noise)
         self.critic_adam.step(gradient)
         return critic_metrics(batch, loss, q, self.value.q_of_target(target), gradient) if measure else {}
 
@@ -175,19 +169,21 @@ class ActorCritic:
 
         Nothing else may use the device meanwhile. State is as before afterwards.
         """
-        if self.config.learner.compile and not compile_now(lambda: self._try_gradients(replay)):
-            self.find_critic_gradient, self.find_policy_gradient = self.critic_gradient, self.policy_gradient
+        if self.config.learner.compile and not self._compiled:
+            self._compiled = True
+            self._compile_gradients(replay)
         if self.config.learner.graphs and self.device.type == "cuda":
             self._graphs = capture_updates(self, replay, self.config.learner.updates_per_step)
 
-    def _try_gradients(self, replay: Replay) -> None:
+    def _compile_gradients(self, replay: Replay) -> None:
+        """Put compiled functions in place of the methods, in this learner only."""
         settings = self.config.learner
         rows = torch.zeros(settings.batch_size, dtype=torch.int64, device=self.device)  # what they hold does not matter
         batch = self.prepare(replay.gather(Indices(rows, rows + 1), settings.n_step, settings.gamma))
         shape = (self.noise_per_update, settings.batch_size, self.action_size)
         noise = torch.zeros(shape, device=self.device, dtype=self.dtype)
-        self.find_critic_gradient(batch, noise)
-        self.find_policy_gradient(batch, noise)
+        functions = (self.critic_gradient, self.policy_gradient)
+        self.critic_gradient, self.policy_gradient = compiled(functions, batch, noise, device=self.device)
 
     def update(self, replay: Replay, updates: int, generator: torch.Generator | None = None) -> State:
         """Make `updates` critic updates, and the policy updates that fall due. Does not wait for the device.

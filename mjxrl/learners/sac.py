@@ -89,15 +89,17 @@ class PolicySample(NamedTuple):
 
 
 class SACPolicyGradient(NamedTuple):
-    """Down which the actor and the temperature go."""
+    """What the actor and the temperature step down, and how it came about."""
 
     actor: Tensor
     """(P,)"""
     temperature: Tensor
     """(1,) by log alpha"""
     loss: Tensor
-    """The actor's."""
+    """The actor's, 0-d."""
     sample: PolicySample
+    alpha: Tensor
+    """(1,) before the step"""
 
 
 def sac_actor_loss(
@@ -177,12 +179,15 @@ class SAC(ActorCritic):
             )
         of_temperature = temperature_loss(self._log_alpha_parameter, sample.log_prob, batch.valid, self.target_entropy)
         return SACPolicyGradient(
-            self.actor_adam.gradient(loss), self.temperature_adam.gradient(of_temperature), loss.detach(), sample
+            actor=self.actor_adam.gradient(loss),
+            temperature=self.temperature_adam.gradient(of_temperature),
+            loss=loss.detach(),
+            sample=sample,
+            alpha=alpha,
         )
 
     def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        alpha = self.log_alpha.exp()
-        found = self.find_policy_gradient(batch, noise)
+        found = self.policy_gradient(batch, noise)
         self.actor_adam.step(found.actor)
         if self.config.sac.auto_temperature:
             self.temperature_adam.step(found.temperature)
@@ -191,7 +196,7 @@ class SAC(ActorCritic):
         return actor_metrics(batch, found.loss, found.sample.action, found.actor) | {
             "entropy": -masked_mean(found.sample.log_prob, batch.valid),
             "log_std": masked_mean(found.sample.log_std.mean(-1), batch.valid),
-            "temperature": alpha[0],
+            "temperature": found.alpha[0],
         }
 
     def update_targets(self, policy_updated: bool) -> None:

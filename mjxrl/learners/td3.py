@@ -112,7 +112,7 @@ class TD3(ActorCritic):
         return self.actor_adam.gradient(loss), loss.detach(), action
 
     def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        gradient, loss, action = self.find_policy_gradient(batch, noise)
+        gradient, loss, action = self.policy_gradient(batch, noise)
         self.actor_adam.step(gradient)
         return actor_metrics(batch, loss, action, gradient) if measure else {}
 
