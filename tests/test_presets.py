@@ -65,6 +65,8 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     for num_envs, updates in ((8, 2), (32, 8), (1, 1)):  # a quarter of an update per transition
         ant = default_config("Ant-v5", "td3", num_envs, device="cpu", preset="laptop")
         assert (ant.learner.updates_per_step, ant.learner.gamma) == (updates, 0.98)
+    ant = default_config("Ant-v5", "sac", device="cpu", preset="laptop").learner
+    assert (ant.updates_per_step, ant.gamma, ant.warmup_steps) == (4, 0.97, 1_000)
     assert default_config("Hopper-v5", "td3", device="cpu", preset="laptop").learner.n_step == 1
 
 
