@@ -45,6 +45,8 @@ class Options:
     """Worlds stepped together, of each."""
     peers: tuple[str, ...] = tuple(PEERS)
     """Peers to compare with, those that are installed; Stable-Baselines3, SBX."""
+    compile: bool = False
+    """Ours with --learner.compile."""
     threads: int = 0
     """torch's threads; 0: by our rule."""
     steps: int = 400
@@ -61,7 +63,8 @@ def main(options: Options) -> None:
     config = default_config(
         options.env, options.algo, num_envs=options.num_envs, backend="native", device="cpu", preset="paper"
     )
-    row = {"replay": {"capacity": options.capacity}, "learner": {"threads": options.threads}, "log": {"every": 10**9}}
+    learner = {"threads": options.threads, "compile": options.compile}
+    row = {"replay": {"capacity": options.capacity}, "learner": learner, "log": {"every": 10**9}}
     config = merged(merged(config, row), {"task": task_class(options.env)()})
     setting = set_up(config, options.repeats, seconds=0)
     peers = {name: learn for name in options.peers if (learn := make_peer(PEERS[name], options))}
@@ -98,6 +101,7 @@ def main(options: Options) -> None:
             "env": options.env,
             "algo": options.algo,
             "num_envs": options.num_envs,
+            "compile": options.compile,
             "transitions_per_repeat": steps,
             "device": runtime.device_name("cpu"),
             "cores": runtime.available_cores(),
