@@ -43,10 +43,11 @@ def test_compiled_losses_agree_in_float32() -> None:
 
 def test_without_a_compiler_updates_run_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing is there yet
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, str(tmp_path / "g++")))
     plain, learner = (learner_of("td3", "cpu", 4, compile=on) for on in (False, True))
     replay = filled_replay(torch.float64)
-    with pytest.warns(UserWarning, match=r"uncompiled, more slowly, .*: No working C\+\+ compiler.*\)$"):
+    no_compiler = torch._inductor.config.patch({"cpp.cxx": (None, str(tmp_path / "g++"))})
+    said = pytest.warns(UserWarning, match=r"uncompiled, more slowly, .*: No working C\+\+ compiler.*\)$")
+    with no_compiler, said:
         learner.warm_up(replay)
     for each in (plain, learner):
         each.update(replay, 4, torch.Generator().manual_seed(0))
