@@ -136,7 +136,7 @@ def in_words(config: Config) -> str:
     widths = "x".join(map(str, learner.critic_hidden))
     return (
         f"{learner.updates_per_step} updates of batch {learner.batch_size} per vector step, {critic} of {widths}, "
-        f"{learner.n_step}-step returns, tau {learner.tau}" + (", compiled" if learner.compile else "")
+        f"{learner.n_step}-step returns, tau {learner.tau}" + (", compiled (up to a minute the first time)" if learner.compile else "")
     )
 
 
