@@ -97,7 +97,7 @@ class LearnerConfig:
     graphs: bool = False
     """Launch up to 16 updates at once as a CUDA graph (on a GPU)."""
     compile: bool = False
-    """Losses and gradients through torch.compile: faster on a CPU, after half a minute the first time."""
+    """Losses and gradients through torch.compile: faster on a CPU, after up to a minute the first time."""
     threads: int = 0
     """CPU threads of the learner; 0: by rule. 1 is slower on an idle machine and steadier on a busy one."""
     normalize_obs: bool = False

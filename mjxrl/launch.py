@@ -134,9 +134,10 @@ def in_words(config: Config) -> str:
     learner = config.learner
     critic = f"{learner.num_critics} {learner.critic} critics" + (" with LayerNorm" if learner.layer_norm else "")
     widths = "x".join(map(str, learner.critic_hidden))
+    compiled = ", compiled (up to a minute the first time)" if learner.compile else ""
     return (
         f"{learner.updates_per_step} updates of batch {learner.batch_size} per vector step, {critic} of {widths}, "
-        f"{learner.n_step}-step returns, tau {learner.tau}" + (", compiled (up to a minute the first time)" if learner.compile else "")
+        f"{learner.n_step}-step returns, tau {learner.tau}{compiled}"
     )
 
 

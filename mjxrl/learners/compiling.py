@@ -1,6 +1,6 @@
 """Losses and their gradients through torch.compile: one fused program each, in place of some hundred operators.
 
-On a CPU the operators of small networks cost as much as their arithmetic. Compiling takes half a minute and a C++
+On a CPU the operators of small networks cost as much as their arithmetic. Compiling takes 30 to 40 seconds and a C++
 compiler; what it makes is kept on disk, so that the next run of the same sizes starts in seconds.
 """
 
