@@ -45,5 +45,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("algo", ["td3", "sac"])
 def test_full(algo: str, options: str, name: str) -> None:
     probe = PROBES[name]
-    learner = train(probe, config_of(algo, **OPTIONS[options]), steps=300, updates=8)
+    steps = 300 * OPTIONS[options].get("policy_delay", 1)  # so that the policy moves as often
+    learner = train(probe, config_of(algo, **OPTIONS[options]), steps=steps, updates=8)
     assert max(errors(probe, learner)) < 0.05
