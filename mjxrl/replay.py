@@ -242,6 +242,7 @@ class Replay:
         first_flags = flags[first]
         if n_step == 1:
             last, last_flags = first, first_flags
+            # contiguous, as in the buffers of captured updates: other strides would be compiled for once more
             summed, discount = reward[first].to(powers.dtype), powers[1].expand(first.shape).contiguous()
         else:
             steps = torch.arange(n_step, device=self._device).view(-1, *[1] * first.dim())

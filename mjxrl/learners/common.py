@@ -97,7 +97,6 @@ class ActorCritic:
             "target_critics": self.target_critics,
         }
         self.optimizers: dict[str, Adam] = {"actor_adam": self.actor_adam, "critic_adam": self.critic_adam}
-        self._compiled = False
         self._graphs: UpdateGraphs | None = None
 
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -169,14 +168,13 @@ class ActorCritic:
 
         Nothing else may use the device meanwhile. State is as before afterwards.
         """
-        if self.config.learner.compile and not self._compiled:
-            self._compiled = True
+        if self.config.learner.compile:
             self._compile_gradients(replay)
         if self.config.learner.graphs and self.device.type == "cuda":
             self._graphs = capture_updates(self, replay, self.config.learner.updates_per_step)
 
     def _compile_gradients(self, replay: Replay) -> None:
-        """Put compiled functions in place of the methods, in this learner only."""
+        """Put compiled functions in place of the methods, in this learner only. Once more does nothing more."""
         settings = self.config.learner
         rows = torch.zeros(settings.batch_size, dtype=torch.int64, device=self.device)  # what they hold does not matter
         batch = self.prepare(replay.gather(Indices(rows, rows + 1), settings.n_step, settings.gamma))

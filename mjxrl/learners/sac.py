@@ -93,8 +93,8 @@ class SACPolicyGradient(NamedTuple):
 
     actor: Tensor
     """(P,)"""
-    temperature: Tensor
-    """(1,) by log alpha"""
+    temperature: Tensor | None
+    """(1,) by log alpha; None if it is fixed"""
     loss: Tensor
     """The actor's, 0-d."""
     sample: PolicySample
@@ -177,10 +177,14 @@ class SAC(ActorCritic):
             loss, sample = sac_actor_loss(
                 self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
             )
-        of_temperature = temperature_loss(self._log_alpha_parameter, sample.log_prob, batch.valid, self.target_entropy)
+        temperature = None
+        if self.config.sac.auto_temperature:
+            temperature = self.temperature_adam.gradient(
+                temperature_loss(self._log_alpha_parameter, sample.log_prob, batch.valid, self.target_entropy)
+            )
         return SACPolicyGradient(
             actor=self.actor_adam.gradient(loss),
-            temperature=self.temperature_adam.gradient(of_temperature),
+            temperature=temperature,
             loss=loss.detach(),
             sample=sample,
             alpha=alpha,
@@ -189,7 +193,7 @@ class SAC(ActorCritic):
     def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
         found = self.policy_gradient(batch, noise)
         self.actor_adam.step(found.actor)
-        if self.config.sac.auto_temperature:
+        if found.temperature is not None:
             self.temperature_adam.step(found.temperature)
         if not measure:
             return {}
