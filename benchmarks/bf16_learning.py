@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from mjxrl import runtime
+from mjxrl.machine import runtime
 from mjxrl.reporting.plotting import read_metrics
 
 FLAGS = (

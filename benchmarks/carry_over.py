@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from mjxrl import runtime
+from mjxrl.machine import runtime
 
 TOLERATED = 3.0  # standard errors
 
@@ -39,7 +39,7 @@ class Options:
 def main(options: Options) -> int:
     runtime.set_up(options.device, "jax")
     runtime.keep_mujoco_log_out_of_the_way()
-    from mjxrl.evaluation import evaluate_run
+    from mjxrl.policy.evaluation import evaluate_run
     from mjxrl.storage.run_dir import load_config
 
     report, worst = [], 0.0

@@ -24,12 +24,12 @@ from typing import Literal
 import torch
 import tyro
 
-from mjxrl import runtime
-from mjxrl.benchmark.end_to_end import run_trainer
-from mjxrl.benchmark.setting import set_up
+from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
-from mjxrl.presets import default_config, merged
-from mjxrl.trainer import Trainer
+from mjxrl.machine import runtime
+from mjxrl.measurement.end_to_end import run_trainer
+from mjxrl.measurement.setting import set_up
+from mjxrl.training.trainer import Trainer
 
 PEERS = {"Stable-Baselines3": "stable_baselines3", "SBX": "sbx"}
 WARM_UP = 200  # transitions of the peers that are not counted, half of them before the first update

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 import tyro
 
-from mjxrl import runtime
-from mjxrl.benchmark.setting import fill
+from mjxrl.config.presets import default_config, merged
 from mjxrl.learners import make_learner
-from mjxrl.presets import default_config, merged
+from mjxrl.machine import runtime
+from mjxrl.measurement.setting import fill
 from mjxrl.replay import Replay
 
 GAMMA, TAU, NOISE, CLIP, LIMIT, ATOMS, DELAY, LR = 0.99, 0.1, 0.001, 0.5, 250.0, 101, 2, 3e-4  # its defaults

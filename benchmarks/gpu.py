@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "scripts"))
 import _checkout  # type: ignore[import-not-found]  # noqa: E402, F401 (for a checkout that is not installed)
 
-from mjxrl import runtime  # noqa: E402
+from mjxrl.machine import runtime  # noqa: E402
 
 CURVE = "4096,64,256,1024,16384,32768"  # start-up and sampling are measured for the first
 RUNS = {

@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "scripts"))
 import _checkout  # type: ignore[import-not-found]  # noqa: E402, F401 (for a checkout that is not installed)
 
-from mjxrl import runtime  # noqa: E402
+from mjxrl.machine import runtime  # noqa: E402
 from mjxrl.reporting.plotting import plot_runs  # noqa: E402
 
 MINUTES = {"Ant-v5": 10.0, "HalfCheetah-v5": 10.0, "Humanoid-v5": 30.0}

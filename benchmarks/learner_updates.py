@@ -26,9 +26,9 @@ import numpy as np
 import torch
 import tyro
 
-from mjxrl import runtime
+from mjxrl.config.presets import default_config, merged
 from mjxrl.learners import make_learner
-from mjxrl.presets import default_config, merged
+from mjxrl.machine import runtime
 from mjxrl.replay import Replay
 
 OBS, ACTION, ROWS, WORLDS = 105, 8, 2000, 8

@@ -26,7 +26,7 @@ from typing import Any
 
 import tyro
 
-from mjxrl import runtime
+from mjxrl.machine import runtime
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 

@@ -28,8 +28,8 @@ import torch
 import tyro
 
 import mjxrl
-from mjxrl import runtime
 from mjxrl.config import PhysicsConfig
+from mjxrl.machine import runtime
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from mjxrl import runtime
+from mjxrl.machine import runtime
 
 GOAL = -200.0
 STEPS = {"sac": 10_000, "td3": 15_000}

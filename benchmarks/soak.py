@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mjxrl import runtime
-from mjxrl.presets import default_config, merged
+from mjxrl.config.presets import default_config, merged
+from mjxrl.machine import runtime
 
 SECONDS_BETWEEN_ROWS = 10
 SMALL = {
@@ -64,8 +64,8 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
 
     from mjxrl.envs import task_class
     from mjxrl.reporting.metrics import MetricsLogger
-    from mjxrl.stopping import Stop
-    from mjxrl.trainer import Trainer
+    from mjxrl.training.stopping import Stop
+    from mjxrl.training.trainer import Trainer
 
     runtime.set_torch_threads(1)
     config = default_config(given.env, given.algo, num_envs=given.num_envs, device=device)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mjxrl.gymnasium import register
+from mjxrl.worlds.gymnasium import register
 
 if TYPE_CHECKING:
-    from mjxrl.policy import load_policy as load_policy
-    from mjxrl.vector_env import make_vec as make_vec
+    from mjxrl.policy.policy import load_policy as load_policy
+    from mjxrl.worlds.vector_env import make_vec as make_vec
 
 __version__ = "0.1.0"
 __all__ = ["load_policy", "make_vec"]
@@ -17,11 +17,11 @@ __all__ = ["load_policy", "make_vec"]
 def __getattr__(name: str) -> Any:
     # imported on use: torch and jax take seconds, and jax must be configured before it is imported
     if name == "make_vec":
-        from mjxrl.vector_env import make_vec
+        from mjxrl.worlds.vector_env import make_vec
 
         return make_vec
     if name == "load_policy":
-        from mjxrl.policy import load_policy
+        from mjxrl.policy.policy import load_policy
 
         return load_policy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-from mjxrl import runtime
+from mjxrl.machine import runtime
 
 # jax takes one set of devices per process: `make test-gpu` runs the tests marked gpu, by themselves, on the GPU
 DEVICE = os.environ.get("MJXRL_TEST_DEVICE", "cpu")
@@ -22,9 +22,9 @@ torch.set_num_threads(1)  # steady on a busy machine
 hypothesis.settings.register_profile("mjxrl", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("mjxrl")
 
+from mjxrl.checks.parity import Report, compare  # noqa: E402
 from mjxrl.envs import task_class  # noqa: E402
-from mjxrl.parity import Report, compare  # noqa: E402
-from mjxrl.vector_env import VectorEnv  # noqa: E402
+from mjxrl.worlds.vector_env import VectorEnv  # noqa: E402
 
 
 def make_env(env_id: str, num_envs: int, backend: str) -> VectorEnv:

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from mjxrl.bridge import JaxBridge
+from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.learners import make_learner
 from mjxrl.learners.common import ActorCritic
-from mjxrl.presets import default_config, merged
 from mjxrl.replay import Replay
 from mjxrl.storage import checkpoint
-from mjxrl.vector_env import VectorEnv
-from tests.small_runs import rows_of, small, train
+from mjxrl.worlds.bridge import JaxBridge
+from mjxrl.worlds.vector_env import VectorEnv
+from tests.helpers.small_runs import rows_of, small, train
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")

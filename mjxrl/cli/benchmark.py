@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from mjxrl import runtime
-from mjxrl.benchmark.report import SECTIONS, benchmark
-from mjxrl.benchmark.tables import show
 from mjxrl.cli.flags import last_value
 from mjxrl.cli.parse import parse, parse_config, refuse
+from mjxrl.config.rules import RULES, flag, problem
+from mjxrl.machine import runtime
+from mjxrl.measurement.report import SECTIONS, benchmark
+from mjxrl.measurement.tables import show
 from mjxrl.storage.files import write_atomically
-from mjxrl.validation import RULES, flag, problem
 
 TAKEN = ("--run-dir", "--resume", "--init-from")  # flags of mjxrl-train that make no sense here
 
@@ -71,7 +71,7 @@ def main() -> int:
     if options.json:
         write_atomically(options.json, json.dumps({"argv": sys.argv[1:], **report}, indent=2).encode() + b"\n")
     if options.plot:
-        from mjxrl.benchmark.plot import plot_scaling
+        from mjxrl.measurement.plot import plot_scaling
 
         env = last_value(words, "--env") or "Ant-v5"
         plot_scaling(report["scaling"], options.plot, f"{env} on {report['device']}")

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from mjxrl import runtime
 from mjxrl.cli.parse import parse, refuse, run_dir_problems
+from mjxrl.config.rules import problem
+from mjxrl.machine import runtime
 from mjxrl.storage.run_dir import RunError, load_config
-from mjxrl.validation import problem
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def main() -> int:
     device = runtime.resolve_device("auto") if on_mjx else "cpu"
     try:
         runtime.set_up(device, runtime.resolve_backend("jax" if on_mjx else "native", device)[0])
-        from mjxrl.evaluation import evaluate_run
+        from mjxrl.policy.evaluation import evaluate_run
 
         runtime.mujoco_log_to(options.run_dir / "mujoco.log")
         result = evaluate_run(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from mjxrl import runtime
 from mjxrl.cli.parse import parse, refuse, run_dir_problems
+from mjxrl.machine import runtime
 from mjxrl.storage.run_dir import RunError
 
 
@@ -31,7 +31,7 @@ def main() -> int:
     """Export as the command line says; returns the exit status."""
     options = parse_options(sys.argv[1:])
     runtime.set_up("cpu", "native")
-    from mjxrl.export import export_run
+    from mjxrl.policy.export import export_run
 
     try:
         files = export_run(options.run_dir, which=options.checkpoint, out=options.out, onnx=options.onnx)

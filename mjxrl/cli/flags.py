@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from mjxrl.validation import RULES, flag, problem
+from mjxrl.config.rules import RULES, flag, problem
 
 
 class Words(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-from mjxrl import runtime
 from mjxrl.cli.parse import parse, refuse
 from mjxrl.config import PhysicsConfig
+from mjxrl.config.rules import RULES, problem
 from mjxrl.envs import TASKS, task_class
-from mjxrl.validation import RULES, problem
+from mjxrl.machine import runtime
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _compare_all(options: Options, device: str) -> int:
-    from mjxrl.parity import compare, table
+    from mjxrl.checks.parity import compare, table
 
     runtime.keep_mujoco_log_out_of_the_way()
     versions = runtime.versions()

@@ -15,13 +15,13 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from mjxrl import runtime
 from mjxrl.cli.flags import check, flags_of, last_value
 from mjxrl.config import Config
+from mjxrl.config.presets import default_config
+from mjxrl.config.rules import RULES, validate, validate_paths
 from mjxrl.envs import task_class
-from mjxrl.presets import default_config
+from mjxrl.machine import runtime
 from mjxrl.storage.run_dir import RunError, load_config
-from mjxrl.validation import RULES, validate, validate_paths
 
 OptionsT = TypeVar("OptionsT")
 RESUMABLE = ("--total-steps", "--max-minutes")  # what may change when a run goes on

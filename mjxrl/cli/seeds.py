@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mjxrl.cli.flags import last_value
 from mjxrl.cli.parse import parse_config, refuse
+from mjxrl.config.rules import RULES, problem
 from mjxrl.storage.files import write_atomically
 from mjxrl.storage.run_dir import default_name
-from mjxrl.validation import RULES, problem
 
 HELP = """usage: mjxrl-seeds --seeds N [flags of mjxrl-train]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from mjxrl import runtime
 from mjxrl.cli.parse import parse_config, refuse
+from mjxrl.machine import runtime
 from mjxrl.storage.run_dir import RunError
 
 
@@ -14,8 +14,8 @@ def main() -> int:
     config = parse_config(sys.argv[1:])
     device = runtime.resolve_device(config.device)
     runtime.set_up(device, runtime.resolve_backend(config.backend, device)[0])  # before anything imports jax
-    from mjxrl.launch import train
-    from mjxrl.quarantine import DivergedError
+    from mjxrl.reporting.quarantine import DivergedError
+    from mjxrl.training.launch import train
 
     try:
         return train(config)

@@ -20,7 +20,7 @@ def main() -> int:
         refuse(problems)
     import torch
 
-    from mjxrl.verify import run_checks
+    from mjxrl.checks.promises import run_checks
 
     torch.set_num_threads(1)
     outcomes = run_checks()

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mjxrl.config import ALGORITHMS, Config
+from mjxrl.config.schema import ALGORITHMS, Config
 from mjxrl.learners.sac import SAC
 from mjxrl.learners.td3 import TD3
 from mjxrl.replay import Replay

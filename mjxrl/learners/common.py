@@ -14,11 +14,11 @@ from mjxrl.learners.compiling import compiled
 from mjxrl.learners.diagnostics import critic_metrics
 from mjxrl.learners.graphs import UpdateGraphs, capture_updates
 from mjxrl.learners.optimizer import Adam, lr_fraction
-from mjxrl.learners.state import State, Stateful, check_fit, flatten, restore
 from mjxrl.learners.values import make_value
-from mjxrl.networks import Network
-from mjxrl.normalization import ReturnScale, RunningNorm
+from mjxrl.networks.mlp import Network
+from mjxrl.networks.statistics import ReturnScale, RunningNorm
 from mjxrl.replay import Batch, Indices, Replay
+from mjxrl.storage.state import State, Stateful, check_fit, flatten, restore
 
 __all__ = ["ActorCritic", "Adam", "masked_mean"]
 

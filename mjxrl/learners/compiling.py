@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mjxrl import runtime
+from mjxrl.machine import runtime
 
 Function = Callable[..., Any]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mjxrl.learners.batches import masked_mean
-from mjxrl.learners.state import State
 from mjxrl.replay import Batch
+from mjxrl.storage.state import State
 
 SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
 

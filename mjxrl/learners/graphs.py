@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.learners.state import State
 from mjxrl.replay import Batch, Indices, Replay, Windows
+from mjxrl.storage.state import State
 
 MOST = 16  # updates in a graph: launches are few enough then, and capturing takes a second, not a minute
 WARM_UP = 3  # eager rounds on a side stream before a capture, as torch asks

@@ -15,10 +15,10 @@ from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.common import ActorCritic, CriticGradient
 from mjxrl.learners.diagnostics import actor_metrics
 from mjxrl.learners.optimizer import Adam
-from mjxrl.learners.state import State
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
-from mjxrl.networks import Layer, actor_outputs, critic_outputs
+from mjxrl.networks.mlp import Layer, actor_outputs, critic_outputs
 from mjxrl.replay import Batch
+from mjxrl.storage.state import State
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the authors' bounds
 

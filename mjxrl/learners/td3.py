@@ -12,10 +12,10 @@ from mjxrl.config import Config
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.common import ActorCritic, CriticGradient
 from mjxrl.learners.diagnostics import actor_metrics
-from mjxrl.learners.state import State
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
-from mjxrl.networks import Layer, actor_outputs, critic_outputs
+from mjxrl.networks.mlp import Layer, actor_outputs, critic_outputs
 from mjxrl.replay import Batch
+from mjxrl.storage.state import State
 
 
 def policy(actor: Sequence[Layer], obs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mjxrl.config import LearnerConfig
-from mjxrl.networks import Layer, critic_outputs, first_member
+from mjxrl.networks.mlp import Layer, critic_outputs, first_member
 from mjxrl.replay import Batch
 
 

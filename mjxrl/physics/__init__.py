@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Array, Distribution, Namespace, Task, View
-from mjxrl.runtime import WITHOUT_WARP, UnavailableError
+from mjxrl.machine.runtime import WITHOUT_WARP, UnavailableError
 
 State = Any  # a pytree of arrays on MJX, a token over buffers on native
 

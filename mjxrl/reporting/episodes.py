@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mjxrl.vector_step import StepResult
+from mjxrl.worlds.program import StepResult
 
 
 class EpisodeStats:

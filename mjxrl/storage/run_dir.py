@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from mjxrl import runtime
 from mjxrl.config import Config
 from mjxrl.envs import task_class
+from mjxrl.machine import runtime
 from mjxrl.storage.files import digest, write_atomically
 
 CONFIG = "config.json"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mjxrl.cli.flags import fits, flags_of
 from mjxrl.cli.parse import parse_config
 from mjxrl.config import Config
-from mjxrl.validation import RULES
+from mjxrl.config.rules import RULES
 
 WORDS = [
     "",

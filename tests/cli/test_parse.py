@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mjxrl import runtime
 from mjxrl.cli.evaluate import parse_options
 from mjxrl.cli.flags import check, flags_of, last_value
 from mjxrl.cli.parse import parse_config
 from mjxrl.config import Config
+from mjxrl.config.presets import default_config
 from mjxrl.envs import task_class
-from mjxrl.presets import default_config
+from mjxrl.machine import runtime
 from mjxrl.storage import run_dir
 
 ROOT = Path(__file__).resolve().parents[2]

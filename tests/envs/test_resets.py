@@ -12,7 +12,7 @@ from gymnasium.utils.seeding import np_random
 
 from mjxrl.envs import TASKS, task_class
 from mjxrl.envs.task import Task
-from mjxrl.vector_env import VectorEnv
+from mjxrl.worlds.vector_env import VectorEnv
 
 DRAWS, GYM_DRAWS = 20_000, 1000
 

@@ -19,7 +19,7 @@ from mjxrl.envs.pendulum import Pendulum
 from mjxrl.envs.task import View, gymnasium_assets
 from mjxrl.physics.analytic import AnalyticState, NumpyAnalyticPhysics
 from mjxrl.physics.analytic_jax import JaxAnalyticPhysics
-from mjxrl.vector_env import VectorEnv, make_vec
+from mjxrl.worlds.vector_env import VectorEnv, make_vec
 
 RENDERING = {"default_camera_config", "render_mode"}
 

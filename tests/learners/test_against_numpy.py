@@ -12,7 +12,7 @@ import torch
 from mjxrl.config import Config, LearnerConfig
 from mjxrl.learners import make_learner, sac, td3
 from mjxrl.learners.common import ActorCritic
-from mjxrl.networks import Network
+from mjxrl.networks.mlp import Network
 from mjxrl.replay import Batch, Replay
 from tests.test_replay import GAMMA, History, everything
 

@@ -14,8 +14,8 @@ from mjxrl.config import Config
 from mjxrl.learners import graphs, make_learner
 from mjxrl.learners.common import ActorCritic
 from mjxrl.learners.graphs import Replayed, UpdateGraphs
-from mjxrl.learners.state import State
 from mjxrl.replay import Replay
+from mjxrl.storage.state import State
 from tests.learners.test_common import ACTION, OBS, SMALL, WORLDS, filled_replay, same
 
 both = pytest.mark.parametrize("algo", ["td3", "sac"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mjxrl.config import Config, LearnerConfig, SacConfig
-from tests.learners.probes import GAMMA, PROBES, WORLDS, errors, train
+from tests.helpers.probes import GAMMA, PROBES, WORLDS, errors, train
 
 SMALL = {"batch_size": 64, "actor_hidden": (32,), "critic_hidden": (32,), "tau": 0.05}
 FIXED = SacConfig(init_temperature=1e-3, auto_temperature=False)  # so small that entropy does not show in the values

@@ -14,8 +14,8 @@ from mjxrl.learners.common import ActorCritic
 from mjxrl.learners.optimizer import Adam, lr_fraction
 from mjxrl.learners.td3 import TD3
 from mjxrl.learners.values import Scalar
-from mjxrl.networks import Network, critic_outputs
-from mjxrl.normalization import RETURN_LIMIT, ReturnScale
+from mjxrl.networks.mlp import Network, critic_outputs
+from mjxrl.networks.statistics import RETURN_LIMIT, ReturnScale
 from tests.learners.test_common import ACTION, OBS, SMALL, WORLDS, filled_replay, learner_of, random_batch, same
 
 both = pytest.mark.parametrize("algo", ["td3", "sac"])

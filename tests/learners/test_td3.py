@@ -9,7 +9,7 @@ import torch
 
 from mjxrl.config import Config, LearnerConfig, Td3Config
 from mjxrl.learners.td3 import TD3, policy, td3_actor_loss, td3_target
-from mjxrl.networks import Network, q_values
+from mjxrl.networks.mlp import Network, q_values
 from mjxrl.replay import Batch, Replay
 
 OBS, ACTION, B = 3, 2, 64

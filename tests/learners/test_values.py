@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mjxrl.learners import sac, td3
 from mjxrl.learners.values import SCALAR, Categorical, q_for_actor
-from mjxrl.networks import Network, critic_outputs
+from mjxrl.networks.mlp import Network, critic_outputs
 from tests.learners.test_against_numpy import ACTION, OBS, B, as_numpy, batch, make_network, noise  # noqa: F401
 
 F64 = torch.float64

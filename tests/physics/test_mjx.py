@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from mjxrl.checks.parity import Report
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import TASKS
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import Task
-from mjxrl.parity import Report
 from mjxrl.physics.mjx import MjxPhysics, with_solver
 from mjxrl.physics.native import NativePhysics
-from mjxrl.vector_env import VectorEnv
+from mjxrl.worlds.vector_env import VectorEnv
 
 FAST = ("HalfCheetah-v5", "Ant-v5", "Humanoid-v5")  # the others compile for minutes
 EACH_TASK = [env if env in FAST else pytest.param(env, marks=pytest.mark.slow) for env in TASKS]

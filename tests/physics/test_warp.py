@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl import runtime
+from mjxrl.checks.parity import Report
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import TASKS
 from mjxrl.envs.half_cheetah import HalfCheetah
-from mjxrl.parity import Report
+from mjxrl.machine import runtime
 from mjxrl.physics import make_physics
-from mjxrl.vector_env import VectorEnv
+from mjxrl.worlds.vector_env import VectorEnv
 
 FAST = ("HalfCheetah-v5", "Ant-v5", "Hopper-v5")
 EACH_TASK = [e if e in FAST else pytest.param(e, marks=pytest.mark.slow) for e in TASKS if e != "Pendulum-v1"]

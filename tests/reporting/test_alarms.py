@@ -10,7 +10,7 @@ import pytest
 from mjxrl.cli.flags import flags_of
 from mjxrl.config import Config, LearnerConfig
 from mjxrl.reporting.alarms import ALARMS, AlarmBell, alarms
-from tests.small_runs import rows_of, small, train
+from tests.helpers.small_runs import rows_of, small, train
 
 CONFIG = Config(total_steps=100_000, learner=LearnerConfig(gamma=0.99))
 HEALTHY = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mjxrl.config.presets import default_config, merged
 from mjxrl.envs.ant import Ant
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.task import Task
-from mjxrl.presets import default_config, merged
 from mjxrl.storage import run_dir
 from mjxrl.storage.run_dir import RunError
 

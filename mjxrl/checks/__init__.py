@@ -1,0 +1,1 @@
+"""Whether the product keeps what it promises: parity with Gymnasium, the learners' properties."""

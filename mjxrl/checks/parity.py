@@ -1,0 +1,302 @@
+"""Do our worlds do what Gymnasium's do? One environment step from the same state under the same action, compared.
+
+States come from random play in Gymnasium's own environment, with and without active contacts, and from its resets.
+A user who changes mujoco's version sees with `mjxrl-parity` whether policies still carry over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from mjxrl.config import PhysicsConfig
+from mjxrl.envs.task import Array, Namespace, Task, View
+from mjxrl.physics import make_physics
+from mjxrl.worlds.program import EnvState, StepResult, vector_set_state, vector_step
+
+KINDS = ("contact", "no contact", "reset")
+_MOST_STEPS = 4_000  # of random play; a task that offers no state of a kind until then has none
+_EVERY = 4  # steps between two states taken from an episode
+
+
+class Tolerance(NamedTuple):
+    """What counts as equal, absolute; `share` of the states must keep to it."""
+
+    qpos: float
+    qvel: float
+    obs: float  # per unit of the observation's largest component, if that is above 1: contact forces reach 1e3
+    reward: float
+    share: float
+
+
+_FLOAT32 = Tolerance(qpos=1e-5, qvel=1e-3, obs=1e-3, reward=1e-4, share=0.95)
+TOLERANCES = {
+    "native": Tolerance(qpos=1e-9, qvel=1e-9, obs=1e-6, reward=1e-9, share=1.0),  # Pendulum's obs is float32
+    "jax": _FLOAT32,
+    "warp": _FLOAT32,
+}
+
+
+class Step(NamedTuple):
+    """What one environment step gave, for n worlds, in float64."""
+
+    qpos: np.ndarray
+    qvel: np.ndarray
+    first_obs: np.ndarray  # at the state that the step starts from
+    obs: np.ndarray
+    reward: np.ndarray
+    terms: dict[str, np.ndarray]
+    terminated: np.ndarray
+
+
+class Report(NamedTuple):
+    """How far one kind of states is off.
+
+    Attributes:
+        kind: one of `KINDS`.
+        states: how many were compared.
+        errors: per quantity and state, the largest absolute error of its components, `(n,)` each.
+        problems: what is out of tolerance, one line each.
+    """
+
+    kind: str
+    states: int
+    errors: dict[str, np.ndarray]
+    problems: list[str]
+
+
+def compare(task: Task, backend: str, states: int = 64, config: PhysicsConfig | None = None) -> list[Report]:
+    """Compare `states` states of each kind that the task has.
+
+    Raises:
+        ValueError: the task is not a Gymnasium environment, or cannot be simulated on this backend.
+    """
+    if task.gymnasium_id is None:
+        raise ValueError(f"{type(task).__name__} has no gymnasium_id, so there is nothing to compare it with")
+    ours, reference = Worlds(task, states, backend, config), Reference(task)
+    rng, reports = np.random.default_rng(0), []
+    for kind, (qpos, qvel) in reference.states(states, rng).items():
+        n = len(qpos)
+        if n == 0:
+            continue
+        action = rng.uniform(-1, 1, (n, task.model.nu)).astype(np.float32)
+        expected = reference.step(qpos, qvel, action)
+        got = ours.step(qpos, qvel, action)
+        errors = _errors(got, expected)
+        flags = _flags(task, reference, got, expected, (qpos, qvel, action))
+        reports.append(Report(kind, n, errors, _out_of_tolerance(errors, expected, TOLERANCES[backend]) + flags))
+    return reports
+
+
+class Worlds:
+    """Our side: `vector_step` on a backend, in the backend's own precision."""
+
+    def __init__(self, task: Task, num_envs: int, backend: str, config: PhysicsConfig | None = None) -> None:
+        self._task = _with_state_in_observation(task)
+        self.physics = make_physics(self._task, num_envs, backend, config)
+        self.state, self._random = self.physics.init(0)
+        self._set_state = self._compiled(partial(vector_set_state, self._task, self.physics))
+        self._step = self._compiled(partial(vector_step, self._task, self.physics))
+
+    def step(self, qpos: np.ndarray, qvel: np.ndarray, action: np.ndarray) -> Step:
+        """One step from up to `num_envs` states, under actions in [-1, 1]."""
+        xp, n, nq, nv = self.physics.xp, len(qpos), self._task.model.nq, self._task.model.nv
+        dtype = np.float64 if xp is np else np.float32
+        worlds = self.physics.num_envs
+        start = [xp.asarray(np.resize(x.astype(dtype), (worlds, x.shape[1]))) for x in (qpos, qvel, action)]  # repeats
+        state, first = self._set_state(self.state, self._random, *start[:2], {})
+        first_obs = _float64(first)[:n, : -nq - nv]  # now: native changes its buffers in place
+        after: tuple[EnvState, StepResult] = self._step(state, start[2])
+        self.state, result = after[0].physics, after[1]
+        final = _float64(result.final_obs)[:n]
+        terms = {name: _float64(term)[:n] for name, term in result.reward_terms.items()}
+        return Step(
+            qpos=final[:, -nq - nv : -nv],
+            qvel=final[:, -nv:],
+            first_obs=first_obs,
+            obs=final[:, : -nq - nv],
+            reward=_float64(result.reward)[:n],
+            terms=terms,
+            terminated=np.array(result.terminated)[:n],
+        )
+
+    def _compiled(self, program: Any) -> Any:
+        if self.physics.xp is np:
+            return program
+        import jax
+
+        return jax.jit(program)
+
+
+class Reference:
+    """Gymnasium's own environment of a task, put at any state."""
+
+    def __init__(self, task: Task) -> None:
+        keywords = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+        self.env: Any = gymnasium.make(str(task.gymnasium_id), **keywords).unwrapped
+        self._task = task
+
+    def put(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Start from qpos, qvel as after a reset; returns the observation there."""
+        if self._task.analytic:
+            self.env.reset(seed=0)
+            self.env.state = np.array([qpos[0], qvel[0]])
+            return self.env._get_obs()
+        self.env.reset(seed=0)
+        mujoco.mj_resetData(self.env.model, self.env.data)
+        self.env.set_state(qpos, qvel)
+        return self.env._get_obs()
+
+    def step(self, qpos: np.ndarray, qvel: np.ndarray, action: np.ndarray) -> Step:
+        """One step from each of these states, under actions in [-1, 1]."""
+        low, high = self._task.model.actuator_ctrlrange.T
+        ctrl = (high + low) / 2 + (high - low) / 2 * action.astype(float)
+        rows: list[dict[str, Any]] = []
+        for i in range(len(qpos)):
+            first = self.put(qpos[i], qvel[i])
+            obs, reward, terminated, _, info = self.env.step(ctrl[i].copy())
+            terms = {name: float(value) for name, value in info.items() if np.ndim(value) == 0}
+            after = dict(zip(("qpos", "qvel"), self.state(), strict=True))
+            rows.append(
+                {**after, "first_obs": first, "obs": obs, "reward": reward, "terms": terms, "terminated": terminated}
+            )
+        arrays = {name: np.array([row[name] for row in rows]) for name in Step._fields if name != "terms"}
+        terms = {name: np.array([row["terms"][name] for row in rows]) for name in rows[0]["terms"]}
+        return Step(**arrays, terms=terms)
+
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """qpos and qvel as they are now."""
+        if self._task.analytic:
+            angle, velocity = self.env.state
+            return np.array([angle]), np.array([velocity])
+        return self.env.data.qpos.copy(), self.env.data.qvel.copy()
+
+    def view(self) -> View:
+        """What our task would see of Gymnasium's simulation now."""
+        if self._task.analytic:
+            qpos, qvel = self.state()
+            return View({"qpos": qpos[None], "qvel": qvel[None]}, {})
+        return View({name: np.array(getattr(self.env.data, name))[None] for name in self._task.fields}, {})
+
+    def states(self, count: int, rng: np.random.Generator) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Up to `count` states of each kind, exact in float32: qpos `(n, nq)` and qvel `(n, nv)`."""
+        found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {kind: [] for kind in KINDS}
+        for seed in range(count):
+            self.env.reset(seed=seed)
+            found["reset"].append(self._in_float32())
+        for step in self._play(rng):
+            if all(len(found[kind]) >= count for kind in KINDS):
+                break
+            if step % _EVERY == _EVERY - 1:
+                state = self._in_float32()
+                kind = "contact" if self._touches(*state) else "no contact"
+                if len(found[kind]) < count:
+                    found[kind].append(state)
+        model = self._task.model
+        return {
+            kind: (
+                np.array([q for q, _ in rows]).reshape(-1, model.nq),
+                np.array([v for _, v in rows]).reshape(-1, model.nv),
+            )
+            for kind, rows in found.items()
+        }
+
+    def _play(self, rng: np.random.Generator) -> Iterator[int]:
+        """Random actions; yields the step of the episode after each."""
+        low, high = self._task.model.actuator_ctrlrange.T
+        seed, step = 1_000, self._task.max_episode_steps
+        for _ in range(_MOST_STEPS):
+            if step >= min(60, self._task.max_episode_steps):
+                self.env.reset(seed=seed)
+                seed, step = seed + 1, 0
+            *_, terminated, _, _ = self.env.step(rng.uniform(low, high))
+            yield step
+            step = self._task.max_episode_steps if terminated else step + 1
+
+    def _in_float32(self) -> tuple[np.ndarray, np.ndarray]:
+        qpos, qvel = self.state()
+        return qpos.astype(np.float32).astype(float), qvel.astype(np.float32).astype(float)
+
+    def _touches(self, qpos: np.ndarray, qvel: np.ndarray) -> bool:
+        if self._task.analytic:
+            return False
+        data = mujoco.MjData(self.env.model)
+        data.qpos[:], data.qvel[:] = qpos, qvel
+        mujoco.mj_forward(self.env.model, data)
+        return data.ncon > 0
+
+
+def _with_state_in_observation(task: Task) -> Task:
+    """`task` with qpos and qvel appended to its observation: the only thing that survives the end of an episode."""
+
+    class WithState(type(task)):
+        def observation(self, xp: Namespace, view: View) -> Array:
+            return xp.concatenate([super().observation(xp, view), view.qpos, view.qvel], axis=1)
+
+    WithState.__name__ = type(task).__name__  # for messages
+    return WithState(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+
+
+def _float64(array: Any) -> np.ndarray:
+    return np.array(array, np.float64)
+
+
+def _errors(got: Step, expected: Step) -> dict[str, np.ndarray]:
+    pairs = {
+        name: (getattr(got, name), getattr(expected, name)) for name in ("qpos", "qvel", "first_obs", "obs", "reward")
+    }
+    pairs |= {name: (got.terms[name], expected.terms[name]) for name in got.terms if name in expected.terms}
+    return {
+        name: np.abs(a.reshape(len(a), -1) - b.reshape(len(b), -1)).max(axis=1, initial=0.0)
+        for name, (a, b) in pairs.items()
+    }
+
+
+def _out_of_tolerance(errors: dict[str, np.ndarray], expected: Step, tolerance: Tolerance) -> list[str]:
+    problems = []
+    for name, allowed in zip(Tolerance._fields[:-1], tolerance, strict=False):
+        scale = np.maximum(1, np.abs(expected.obs).max(axis=1)) if name == "obs" else 1
+        for quantity in ("first_obs", "obs") if name == "obs" else (name,):
+            share = (errors[quantity] <= allowed * scale).mean()  # written so that NaN is out
+            if share < tolerance.share:
+                wanted = f"{allowed:g}{' of the largest' if name == 'obs' else ''}, wanted {tolerance.share:.0%}"
+                problems.append(f"{quantity}: {share:.0%} of the states within {wanted}")
+    return problems
+
+
+def _flags(
+    task: Task, reference: Reference, got: Step, expected: Step, start: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> list[str]:
+    """Worlds whose `terminated` differs for another reason than that the state is within our error of a limit.
+
+    At Gymnasium's own state our function must say what Gymnasium said, and at one off by our error what we said.
+    """
+    problems = []
+    for i in np.flatnonzero(got.terminated != expected.terminated):
+        reference.step(*(x[i : i + 1] for x in start))
+        view = reference.view()
+        error = max(np.abs(got.qpos[i] - expected.qpos[i]).max(), np.abs(got.qvel[i] - expected.qvel[i]).max())
+        there, below, above = (
+            task.terminated(np, View({name: x + shift for name, x in view.arrays.items()}, {}))[0]
+            for shift in (0, -error, error)
+        )
+        if there != expected.terminated[i] or got.terminated[i] not in (below, above):
+            problems.append(f"terminated differs in state {i}: ours {got.terminated[i]}, error only {error:.1e}")
+    return problems
+
+
+def table(reports: list[Report]) -> str:
+    """A row per kind and quantity: median, 95 % and maximum over the states."""
+    lines = [f"{'states':12}{'n':>4}  {'quantity':28}{'median':>10}{'95 %':>10}{'max':>10}"]
+    for report in reports:
+        for i, (name, error) in enumerate(report.errors.items()):
+            head = f"{report.kind:12}{report.states:4d}" if i == 0 else " " * 16
+            numbers = "".join(f"{x:10.1e}" for x in (np.median(error), np.quantile(error, 0.95), error.max()))
+            lines.append(f"{head}  {name:28}{numbers}")
+    return "\n".join(lines)

@@ -1,0 +1,202 @@
+"""What is wrong with a configuration: one table of rules, and the few that concern two fields or the file system.
+
+Every problem is one line that names the flag, its value and what is allowed, so that all can be reported at once.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mjxrl.config.schema import (
+    ACTIVATIONS,
+    ACTOR_QS,
+    ALGORITHMS,
+    BACKENDS,
+    CRITICS,
+    DEVICES,
+    LR_SCHEDULES,
+    ON_NAN,
+    PHYSICS_PRESETS,
+    PRESETS,
+    Config,
+)
+
+
+class Rule(NamedTuple):
+    """What a field may be: a test that may assume nothing of its argument, and the same in words."""
+
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def _whole(low: int, high: float = math.inf) -> Rule:
+    words = f"a whole number from {low} to {int(high)}" if math.isfinite(high) else f"a whole number, at least {low}"
+    return Rule(lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high, words)
+
+
+def _real(low: float, high: float = math.inf, open_low: bool = False) -> Rule:
+    """A finite number in [low, high], or in (low, high] if `open_low`."""
+    words = f"a finite number, {'above' if open_low else 'at least'} {low:g}"
+    if math.isfinite(high):
+        words = f"a number from {low:g}{' (excluded)' if open_low else ''} to {high:g}"
+
+    def holds(v: Any) -> bool:
+        if not isinstance(v, int | float) or isinstance(v, bool) or not -math.inf < v < math.inf:
+            return False
+        return (low < v if open_low else low <= v) and v <= high
+
+    return Rule(holds, words)
+
+
+def _one_of(names: tuple[str, ...]) -> Rule:
+    return Rule(lambda v: v in names, ", ".join(names))
+
+
+def _or_none(rule: Rule) -> Rule:
+    return Rule(lambda v: v is None or rule.holds(v), f"{rule.allowed}, or None")
+
+
+_COUNT, _COUNT_OR_OFF, _STEP_SIZE = _whole(1), _whole(0), _real(0, 1, open_low=True)
+_WIDTHS = Rule(
+    lambda v: isinstance(v, tuple) and len(v) > 0 and all(map(_COUNT.holds, v)),
+    "one or more layer widths, each a whole number, at least 1",
+)
+
+RULES: dict[str, Rule] = {
+    "algo": _one_of(ALGORITHMS),
+    "backend": _one_of(BACKENDS),
+    "device": _one_of(DEVICES),
+    "on_nan": _one_of(ON_NAN),
+    "preset": _one_of(PRESETS),
+    "num_envs": _COUNT,
+    "total_steps": _COUNT,
+    "max_minutes": _or_none(_real(0, open_low=True)),
+    "seed": _whole(0, 2**31 - 1),
+    "physics.threads": _COUNT_OR_OFF,
+    "learner.threads": _COUNT_OR_OFF,
+    "physics.preset": _one_of(PHYSICS_PRESETS),
+    "physics.iterations": _or_none(_COUNT),
+    "physics.ls_iterations": _or_none(_COUNT),
+    "physics.max_contacts": _or_none(_COUNT),
+    "replay.capacity": _COUNT,
+    "learner.batch_size": _COUNT,
+    "learner.updates_per_step": _COUNT,
+    "learner.warmup_steps": _COUNT_OR_OFF,
+    "learner.gamma": _real(0, 1),
+    "learner.n_step": _COUNT,
+    "learner.tau": _real(0, 1, open_low=True),
+    "learner.policy_delay": _COUNT,
+    "learner.num_critics": _COUNT,
+    "learner.actor_hidden": _WIDTHS,
+    "learner.critic_hidden": _WIDTHS,
+    "learner.actor_lr": _STEP_SIZE,
+    "learner.critic_lr": _STEP_SIZE,
+    "learner.critic_activation": _one_of(ACTIVATIONS),
+    "learner.critic": _one_of(CRITICS),
+    "learner.atoms": _whole(2),
+    "learner.value_range": _real(0, open_low=True),
+    "learner.actor_q": _one_of(ACTOR_QS),
+    "learner.weight_decay": _real(0),
+    "learner.lr_schedule": _one_of(LR_SCHEDULES),
+    "learner.lr_final": _real(0, 1),
+    "td3.exploration_noise": _real(0),
+    "td3.exploration_noise_max": _or_none(_real(0)),
+    "td3.target_noise": _real(0),
+    "td3.target_noise_clip": _real(0),
+    "sac.init_temperature": _real(0, open_low=True),
+    "sac.target_entropy": _or_none(_real(-math.inf)._replace(allowed="a finite number")),
+    "sac.temperature_lr": _STEP_SIZE,
+    "sac.exploration_scale": _real(0),
+    "sac.exploration_scale_max": _or_none(_real(0)),
+    "eval.every": _COUNT_OR_OFF,
+    "eval.episodes": _COUNT,
+    "eval.final_episodes": _COUNT_OR_OFF,
+    "log.every": _COUNT,
+    "checkpoint.every": _COUNT_OR_OFF,
+    "checkpoint.keep": _COUNT,
+}
+
+
+def flag(path: str) -> str:
+    """The command-line flag of a field: `learner.batch_size` is `--learner.batch-size`."""
+    return "--" + path.replace("_", "-")
+
+
+def problem(path: str, value: Any, allowed: str) -> str:
+    """One line on one field."""
+    words = value if not isinstance(value, tuple) else " ".join(map(str, value)) or "(no value)"
+    return f"{flag(path)} {words}: allowed: {allowed}"
+
+
+def value_of(config: Config, path: str) -> Any:
+    """The value at a dotted path."""
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def validate(config: Config) -> list[str]:
+    """Everything that is wrong with the values themselves, one line each; touches neither disk nor devices."""
+    wrong = {p: rule for p, rule in RULES.items() if not rule.holds(value_of(config, p))}
+    problems = [problem(path, value_of(config, path), rule.allowed) for path, rule in wrong.items()]
+    if not wrong.keys() & {"replay.capacity", "learner.batch_size", "learner.n_step", "num_envs"}:
+        problems += _fits_the_replay(config)
+    if config.backend == "native" and config.physics.preset == "fast":
+        problems.append(problem("physics.preset", "fast", "exact with --backend native, whose solver is the XML's"))
+    return problems
+
+
+def _fits_the_replay(config: Config) -> list[str]:
+    capacity, batch_size = config.replay.capacity, config.learner.batch_size
+    if batch_size > capacity:
+        allowed = f"at most --replay.capacity, {capacity}"
+        return [problem("learner.batch_size", batch_size, allowed)]
+    least = (config.learner.n_step + 1) * config.num_envs
+    if capacity < least:
+        allowed = f"at least {least} here, which is (--learner.n-step + 1) x --num-envs"
+        return [problem("replay.capacity", capacity, allowed)]
+    return []
+
+
+def validate_paths(config: Config) -> list[str]:
+    """Everything that is wrong with the folders a run reads and writes; leaves nothing behind."""
+    problems = []
+    run_dir = config.run_dir
+    if run_dir is not None and run_dir.exists() and not _is_empty_folder(run_dir):
+        problems.append(problem("run_dir", run_dir, "a folder that is empty or does not exist yet"))
+    elif not _writable(run_dir or Path("runs")):
+        allowed = "a folder that can be written"
+        problems.append(problem("run_dir", run_dir or "runs/ in this folder, by default", allowed))
+    source = config.init_from
+    if source is not None and not (source / "config.json").is_file():
+        problems.append(problem("init_from", source, "the folder of an earlier run, with its config.json"))
+    if getattr(config.task, "xml_file", ""):
+        try:
+            _ = config.task.xml_path
+        except FileNotFoundError as error:
+            allowed = f"a path, or the name of one of Gymnasium's MJCF files ({error})"
+            problems.append(problem("task.xml_file", config.task.xml_file, allowed))
+    return problems
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and os.access(path, os.R_OK) and not any(path.iterdir())
+
+
+def _writable(path: Path) -> bool:
+    """Whether `path`, or the nearest parent that exists, is a folder that this process may write to.
+
+    Asking the system is not enough for root, nor for file systems such as /proc; so a folder is made there and removed.
+    """
+    nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".mjxrl-"):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,163 @@
+"""The whole report: which processes measure what, and what is put together from their results.
+
+Imports neither jax nor torch: each number of worlds has a process of its own, so that one that fails (for want of
+memory, say) costs only its own row, and peaks of memory are its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mjxrl
+from mjxrl.machine import runtime
+from mjxrl.measurement.startup import CACHES
+from mjxrl.measurement.timing import sample
+from mjxrl.measurement.worker import Job
+
+SECTIONS = ("startup", "physics", "learner", "end-to-end", "memory", "sampling", "scaling")
+PAIRS = 3  # of start-ups, cold and warm; fewer if fewer repeats are asked for
+
+_CODE = "import sys; sys.path.append(sys.argv[1]); from mjxrl.measurement.worker import main; sys.exit(main())"
+
+
+class FailedError(RuntimeError):
+    """A process that measured something failed; the message is the last line it wrote."""
+
+
+def benchmark(
+    flags: Mapping[int, list[str]],
+    sections: Sequence[str],
+    *,
+    repeats: int,
+    seconds: float,
+    device: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure `sections` of `SECTIONS` for each number of worlds.
+
+    Args:
+        flags: the configuration for each number of worlds, as `mjxrl-train` reads it. Start-up and sampling are
+            measured for the first number only.
+        repeats: of every measurement.
+        seconds: that a repeat takes, about.
+        device: as resolved, "cpu" or "cuda"; for its name.
+        say: told what is measured next.
+
+    Returns:
+        What goes into the JSON file; "failures" lists what could not be measured.
+    """
+    report: dict[str, Any] = {
+        "device": runtime.device_name(device),
+        "cores": runtime.available_cores(),
+        "versions": runtime.versions(),
+        "load_average_before": _load_average(),
+        "repeats": repeats,
+        "seconds": seconds,
+        "failures": [],
+    }
+
+    def attempt(what: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        say(what)
+        try:
+            return measure()
+        except FailedError as error:
+            say(f"{what}: {error}")
+            report["failures"].append({"what": what, "why": str(error)})
+            return None
+
+    def measured(section: list[str], words: list[str]) -> dict[str, Any]:
+        return in_process(section, words, repeats, seconds)
+
+    first = next(iter(flags.values()))
+    if "startup" in sections:
+        report["startup"] = attempt("start-up, cold and warm", lambda: startup(first, min(repeats, PAIRS)))
+    needed = {*sections, *(("physics", "end-to-end") if "scaling" in sections else ())}
+    together = [name.replace("-", "_") for name in ("end-to-end", "physics", "learner") if name in needed]
+    report["worlds"] = []
+    for num_envs, words in flags.items():
+        found: dict[str, Any] = {}
+        for section in (together, ["memory"] if "memory" in needed else []):
+            if section:
+                what = f"{num_envs} worlds: {', '.join(section).replace('_', '-')}"
+                found |= attempt(what, lambda section=section, words=words: measured(section, words)) or {}
+        if found:
+            report["worlds"].append(found)
+    if "sampling" in sections:
+        found = attempt("sampling", lambda: measured(["sampling"], first)) or {}
+        report["sampling"] = found.get("sampling")
+    if "scaling" in sections:
+        report["scaling"] = scaling(report["worlds"])
+    report["load_average_after"] = _load_average()
+    return report
+
+
+def startup(flags: list[str], pairs: int) -> dict[str, Any]:
+    """Fresh processes in pairs, cold and warm, each pair with caches of its own."""
+    runs: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    for _ in range(pairs):
+        with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder:
+            caches = {name: str(Path(folder) / place) for name, place in CACHES.items()}
+            for state in runs.values():
+                state.append(in_process(["startup"], flags, 1, 0, caches)["startup"])
+    return {state: {part: sample(times[part] for times in found) for part in found[0]} for state, found in runs.items()}
+
+
+def scaling(worlds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per number of worlds, medians only."""
+    rows = []
+    for found in sorted(worlds, key=lambda found: found["num_envs"]):
+        row = {name: found[name] for name in ("num_envs", "preset", "updates_per_step", "batch_size")}
+        if "physics" in found:
+            row["bare_env_steps_per_s"] = found["physics"]["bare"]["env_steps_per_s"]["median"]
+            row["vector_env_env_steps_per_s"] = found["physics"]["vector_env"]["env_steps_per_s"]["median"]
+        if "end_to_end" in found:
+            row["env_steps_per_s"] = found["end_to_end"]["env_steps_per_s"]["median"]
+            row["updates_per_s"] = found["end_to_end"]["updates_per_s"]["median"]
+            row["against_longer_half"] = found["end_to_end"]["against_longer_half"]["median"]
+        rows.append(row)
+    return rows
+
+
+def in_process(
+    section: list[str], flags: list[str], repeats: int, seconds: float, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What a fresh process finds.
+
+    Raises:
+        FailedError: it failed.
+    """
+    root = str(Path(mjxrl.__file__).parents[1])  # for a checkout that is not installed
+    with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder:
+        out = Path(folder) / "result.json"
+        job: Job = {
+            "section": section,
+            "flags": flags,
+            "repeats": repeats,
+            "seconds": seconds,
+            "spawned": time.time(),
+            "out": str(out),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", _CODE, root],
+            input=json.dumps(job),
+            text=True,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise FailedError(lines[-1].removeprefix("error: "))
+        return json.loads(out.read_text())
+
+
+def _load_average() -> tuple[float, ...] | None:
+    return os.getloadavg() if hasattr(os, "getloadavg") else None

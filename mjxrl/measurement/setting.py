@@ -1,0 +1,94 @@
+"""What all measurements of one process share: a configuration as training would have it, on devices that are set up."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+
+from mjxrl.config import Config
+from mjxrl.config.presets import merged
+from mjxrl.envs.task import Task
+from mjxrl.machine import runtime
+from mjxrl.replay import Replay
+from mjxrl.training import launch
+from mjxrl.worlds.vector_env import VectorEnv, observation_size
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A configuration, resolved as `mjxrl-train` resolves it, and how long to measure."""
+
+    config: Config
+    backend: str
+    device: torch.device
+    threads: runtime.Threads
+    repeats: int
+    seconds: float
+
+    @property
+    def task(self) -> Task:
+        return self.config.task
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Widths O and A of observations and actions."""
+        return observation_size(self.task), self.task.model.nu
+
+    def synchronize(self) -> None:
+        """Wait for torch's device; what jax computes is waited for by whoever reads it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def env(self, threads: int = 0) -> VectorEnv:
+        """Worlds as the trainer makes them, on `threads` CPU threads (native; 0: the trainer's share)."""
+        physics = dataclasses.replace(self.config.physics, threads=threads or self.threads.physics)
+        return VectorEnv(
+            self.task,
+            self.config.num_envs,
+            backend=self.backend,
+            device=self.device,
+            seed=self.config.seed,
+            stagger=True,
+            physics=physics,
+        )
+
+    def replay(self, capacity: int | None = None) -> Replay:
+        """A full replay as the trainer makes it, of random numbers."""
+        replay = Replay(
+            self.config.num_envs,
+            *self.sizes,
+            capacity=capacity or self.config.replay.capacity,
+            time_limit=self.task.max_episode_steps,
+            device=self.device,
+        )
+        fill(replay)
+        return replay
+
+
+def set_up(config: Config, repeats: int, seconds: float) -> Setting:
+    """Prepare this process for `config` as `mjxrl-train` does.
+
+    Raises:
+        UnavailableError: the device or the backend asked for is not there.
+        MemoryProblem: the run would not fit.
+    """
+    kind = runtime.resolve_device(config.device)
+    backend = runtime.resolve_backend(config.backend, kind)[0]
+    unsaved = merged(config, {"checkpoint": {"replay": False}})  # the replay passes through the RAM only to be saved
+    launch.prepare(unsaved, kind, backend)
+    rule = runtime.split_threads(runtime.available_cores(), backend, kind)
+    threads = runtime.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
+    runtime.set_torch_threads(threads.learner)
+    return Setting(config, backend, torch.device(kind), threads, repeats, seconds)
+
+
+def fill(replay: Replay) -> None:
+    """Make a replay full of valid transitions of random numbers, so that all its memory is really there."""
+    state = replay.state_dict()
+    for name in ("obs", "action", "reward"):
+        state[name].uniform_(-1, 1)
+    state["flags"].fill_(4)  # valid, neither terminated nor truncated
+    rows = torch.tensor(replay.capacity // len(state["slot"]))
+    replay.load_state_dict({**state, "head": rows, "filled": rows})

@@ -1,0 +1,81 @@
+"""The process that measures one configuration: reads what to do as JSON on standard input, writes what it found."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any, TypedDict
+
+from mjxrl.cli.parse import parse_config, refuse
+from mjxrl.machine import runtime
+from mjxrl.storage.run_dir import RunError
+
+
+class Job(TypedDict):
+    """What one process measures."""
+
+    section: list[str]
+    """Of `SECTIONS`; they share the process."""
+    flags: list[str]
+    """The configuration, as `mjxrl-train` reads it."""
+    repeats: int
+    seconds: float
+    spawned: float
+    """When the process was started, as `time.time` counts."""
+    out: str
+    """File that gets the result, as JSON."""
+
+
+def main() -> int:
+    """Do the job on standard input; returns the exit status."""
+    job: Job = json.loads(sys.stdin.read())
+    try:
+        Path(job["out"]).write_text(json.dumps(do(job), default=str))
+    except (RunError, runtime.UnavailableError) as error:
+        refuse([str(error)])
+    return 0
+
+
+def do(job: Job) -> dict[str, Any]:
+    """Measure every section of the job in this process: its results by name, and the configuration.
+
+    Raises:
+        UnavailableError: the device or the backend asked for is not there.
+        RunError: the run would not fit into memory.
+    """
+    config = parse_config(job["flags"], "mjxrl-benchmark")
+    device = runtime.resolve_device(config.device)
+    runtime.set_up(device, runtime.resolve_backend(config.backend, device)[0])  # before anything imports jax
+    if job["section"] == ["startup"]:
+        from mjxrl.measurement import startup
+
+        return {"startup": startup.measure(config, job["spawned"])}
+    from mjxrl.measurement import end_to_end, learner, memory_use, physics, sampling
+    from mjxrl.measurement.setting import set_up
+
+    modules = {
+        "physics": physics,
+        "learner": learner,
+        "end_to_end": end_to_end,
+        "memory": memory_use,
+        "sampling": sampling,
+    }
+    setting = set_up(config, job["repeats"], job["seconds"])
+    about: dict[str, Any] = {
+        "flags": job["flags"],
+        "num_envs": config.num_envs,
+        "preset": config.preset,
+        "backend": setting.backend,
+        "device": setting.device.type,
+        "threads": setting.threads._asdict(),
+        "updates_per_step": config.learner.updates_per_step,
+        "batch_size": config.learner.batch_size,
+        "config": dataclasses.asdict(config),
+    }
+    for name in job["section"]:
+        about[name] = modules[name].measure(setting)
+        gc.collect()  # a trainer and its replay may hang in a cycle
+    return about

@@ -1,0 +1,1 @@
+"""Parameters and the functions of them, and running statistics of what goes in."""

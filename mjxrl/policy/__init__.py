@@ -1,0 +1,1 @@
+"""What outlives a run: the policy as files, its score, its export."""

@@ -1,0 +1,86 @@
+"""From a run's checkpoint to a policy that needs no run: the file pair of `mjxrl.policy.policy`, and ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mjxrl.machine import runtime
+from mjxrl.physics import control_range
+from mjxrl.policy.policy import Policy, PolicyInfo, load_policy, save_policy
+from mjxrl.storage import checkpoint
+from mjxrl.storage.files import write_atomically
+from mjxrl.storage.run_dir import RunError, load_config
+
+ONNX = "policy.onnx"
+WITHOUT_ONNX = "--onnx: allowed with the ONNX packages: pip install 'mjxrl[onnx]'"
+
+
+def export_run(run_dir: Path, *, which: str = "latest", out: Path | None = None, onnx: bool = False) -> list[Path]:
+    """Write the policy of a run's checkpoint; returns the files.
+
+    Args:
+        which: "latest", "best" or "step_<n>".
+        out: folder to write into; by default `policy/` in the run's.
+        onnx: write policy.onnx as well, with input `obs` (batch, O) and output `action` (batch, A).
+
+    Raises:
+        RunError: the run or the checkpoint cannot be used, or the ONNX packages are missing.
+        OSError: `out` cannot be written.
+    """
+    runtime.keep_mujoco_log_out_of_the_way()
+    config, out = load_config(run_dir), out or run_dir / "policy"
+    expect = {"env": config.env, "algo": config.algo}
+    step = checkpoint.read_manifest(run_dir, which, expect)["step"]
+    state = checkpoint.load(run_dir, which, "learner", expect)
+    tensors = {name: tensor for name, tensor in state.items() if name.startswith(("actor.", "norm."))}
+    low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
+    save_policy(out, PolicyInfo(config.env, config.algo, step, low, high), tensors)
+    files = [out / "policy.safetensors", out / "policy.json"]
+    if onnx:
+        write_onnx(load_policy(out), out / ONNX)
+        files.append(out / ONNX)
+    return files
+
+
+class _Traced(torch.nn.Module):
+    """The policy in the form that torch's exporter follows."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self._policy.act(obs)
+
+
+def write_onnx(policy: Policy, path: Path) -> None:
+    """Write `policy` as one ONNX file; its batch size is left open.
+
+    Raises:
+        RunError: the ONNX packages are missing.
+    """
+    # the exporter tells its user about its own internals
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                _Traced(policy).eval(),
+                (torch.zeros(2, policy.obs_size),),
+                dynamo=True,
+                input_names=["obs"],
+                output_names=["action"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+        except (ImportError, torch.onnx.errors.OnnxExporterError) as error:
+            if isinstance(error, ImportError) or isinstance(error.__cause__, ImportError):
+                raise RunError(WITHOUT_ONNX) from None
+            raise
+    assert program is not None
+    write_atomically(path, program.model_proto.SerializeToString())

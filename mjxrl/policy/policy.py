@@ -1,0 +1,166 @@
+"""A finished policy as a file pair that runs on torch alone: no simulator, no jax, no trainer.
+
+policy.safetensors   the actor and, if it was trained on normalised observations, their statistics
+policy.json          what it is of: task, algorithm, widths, control range, and the hash of the other file
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mjxrl.learners import sac, td3
+from mjxrl.networks.mlp import Layer, Network
+from mjxrl.networks.statistics import RunningNorm
+from mjxrl.storage.files import write_atomically
+
+FORMAT = 1
+TENSORS, INFO = "policy.safetensors", "policy.json"
+ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
+
+# the best action, (B, A), of normalised observations, (B, O)
+_ACTIONS: dict[str, Callable[[list[Layer], Tensor], Tensor]] = {
+    "td3": td3.policy,
+    "sac": lambda layers, obs: sac.policy(layers, obs).mean.tanh(),
+}
+
+
+class PolicyError(ValueError):
+    """A policy cannot be loaded; the message is one line."""
+
+
+@dataclass(frozen=True)
+class PolicyInfo:
+    """What a policy is of."""
+
+    env: str
+    """Task id."""
+    algo: str
+    """td3 | sac."""
+    step: int
+    """Transitions it was trained on."""
+    control_low: tuple[float, ...]
+    """Control that action -1 stands for, one per actuator, in the actuator's units."""
+    control_high: tuple[float, ...]
+    """Control that action 1 stands for."""
+
+
+class Policy:
+    """The deterministic policy: raw observations in, actions out.
+
+    Attributes:
+        info: what it is of.
+        obs_size, action_size: widths O and A.
+    """
+
+    def __init__(self, info: PolicyInfo, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
+        """Make it of a learner's `policy_state`.
+
+        Raises:
+            PolicyError: they do not fit each other.
+        """
+        try:
+            self._act = _ACTIONS[info.algo]
+            actor, norm = _part(tensors, "actor."), _part(tensors, "norm.")
+            weights = [actor[f"{i}.weight"] for i in range(sum(name.endswith(".weight") for name in actor))]
+            sizes = [weights[0].shape[1], *(weight.shape[2] for weight in weights)]
+            self._network = Network(sizes, generator=torch.Generator(), device=device)
+            self._network.load_state_dict(actor)
+            self._norm = RunningNorm(sizes[0], device, enabled=bool(norm))
+            self._norm.load_state_dict(norm)
+            self.info, self.obs_size, self.action_size = info, sizes[0], len(info.control_low)
+            low, high = (torch.tensor(bound, device=device) for bound in (info.control_low, info.control_high))
+            self._center, self._half = (high + low) / 2, (high - low) / 2
+            if self.act(torch.zeros(1, self.obs_size, device=device)).shape[1] != self.action_size:
+                raise ValueError("the actor and the control range differ in width")
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+            raise PolicyError(f"the tensors are not a policy: {' '.join(str(error).split())}") from None
+
+    @torch.no_grad()
+    def act(self, obs: Tensor) -> Tensor:
+        """Actions, (N, A) in [-1, 1], of observations, (N, O), both on the policy's device."""
+        return self._act(self._network.frozen, self._norm.normalize(obs))
+
+    def __call__(self, obs: ArrayT, *, scaled: bool = False) -> ArrayT:
+        """Actions of one observation, (O,), or of many, (N, O), as simulator or robot gives them.
+
+        Args:
+            obs: a numpy array or a tensor, of any float type and device.
+            scaled: in the units of the actuators, as `gymnasium.make(env).step` wants them, instead of in [-1, 1].
+
+        Returns:
+            (A,) or (N, A), float32; of the kind of `obs` and on its device.
+
+        Raises:
+            ValueError: the observation has another width.
+        """
+        if obs.ndim not in (1, 2) or obs.shape[-1] != self.obs_size:
+            shape, size = tuple(obs.shape), self.obs_size
+            raise ValueError(f"observations of {self.info.env} have shape ({size},) or (N, {size}), got {shape}")
+        batch = torch.as_tensor(obs).to(self._center.device, torch.float32)
+        action = self.act(batch.reshape(-1, self.obs_size)).reshape(*batch.shape[:-1], self.action_size)
+        action = self._center + self._half * action if scaled else action
+        result: Any = action.to(obs.device) if isinstance(obs, Tensor) else action.cpu().numpy()
+        return result
+
+
+def save_policy(folder: Path, info: PolicyInfo, tensors: Mapping[str, Tensor]) -> None:
+    """Write the file pair into `folder`, which is created if need be.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    content = {"format": FORMAT, **dataclasses.asdict(info), "sha256": hashlib.sha256(data).hexdigest()}
+    write_atomically(folder / TENSORS, data)
+    write_atomically(folder / INFO, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Policy:
+    """The policy that `mjxrl-export` wrote; neither jax nor mujoco is imported, and nothing is unpickled.
+
+    Args:
+        path: the folder of the file pair, or one of the two files.
+        device: where it computes.
+
+    Raises:
+        PolicyError: a file is missing, damaged or of an unknown format.
+    """
+    folder = Path(path)
+    folder = folder if folder.is_dir() else folder.parent
+    try:
+        content = json.loads((folder / INFO).read_text())
+        data = (folder / TENSORS).read_bytes()
+        format_, expected = content.pop("format"), content.pop("sha256")
+        if format_ != FORMAT:
+            raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: {FORMAT}")
+        content |= {name: tuple(map(float, content[name])) for name in ("control_low", "control_high")}
+        info = PolicyInfo(**content)
+    except OSError as error:
+        raise PolicyError(f"{folder} holds no policy: {error.strerror}: {error.filename}") from None
+    except PolicyError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise PolicyError(f"{folder / INFO} is damaged") from None
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise PolicyError(f"{folder / TENSORS} is truncated or was altered")
+    try:
+        tensors = safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise PolicyError(f"{folder / TENSORS} is not a safetensors file: {error}") from None
+    return Policy(info, tensors, device)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

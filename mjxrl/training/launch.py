@@ -1,0 +1,212 @@
+"""From a configuration to a finished run: process set-up, the run's folder, resuming, and the final scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mjxrl.config import Config
+from mjxrl.machine import runtime
+from mjxrl.policy.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
+from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.plotting import plot_runs
+from mjxrl.storage import checkpoint, run_dir
+from mjxrl.storage.checkpoint import CheckpointError
+from mjxrl.storage.files import write_atomically
+from mjxrl.storage.run_dir import RunError
+from mjxrl.training import budget
+from mjxrl.training.stopping import Stop
+from mjxrl.training.trainer import Trainer
+
+
+def train(config: Config) -> int:
+    """Train as `config` says, score the policy in Gymnasium and return the exit status.
+
+    Returns:
+        0, or 130 or 143 after SIGINT or SIGTERM, which end the run in good order with a checkpoint.
+
+    Raises:
+        UnavailableError: the device or the backend asked for is not there.
+        MemoryProblem: the run would not fit.
+        RunError: the run directory is in use or not empty, `resume` or `init_from` holds no usable checkpoint, or the
+            task cannot be simulated.
+
+    Whatever is raised before the first line of metrics, a new run leaves no folder.
+    """
+    stop = Stop(config.max_minutes)
+    kind = runtime.resolve_device(config.device)
+    backend, reason = runtime.resolve_backend(config.backend, kind)
+    room = prepare(config, kind, backend)
+    rule = runtime.split_threads(runtime.available_cores(), backend, kind)
+    threads = runtime.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
+    runtime.set_torch_threads(threads.learner)
+    device, name = torch.device(kind), runtime.device_name(kind)
+    weights = initial_weights(config)
+
+    resolved = {"device": kind, "device_name": name, "backend": backend, "threads": threads._asdict()}
+    path = config.resume or run_dir.create(config)
+    with run_dir.locked(path), leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
+        run_dir.note(path, config, resolved)
+        runtime.mujoco_log_to(path / "mujoco.log")
+        config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=threads.physics))
+        with refusing(f"--env {config.env} on backend {backend}"):
+            trainer = Trainer(config, backend, device, path)
+        remarks = restore_newest(trainer) if config.resume else []
+        if weights:
+            with refusing(f"--init-from {config.init_from}"):
+                trainer.learner.load_weights(weights)
+        with MetricsLogger(
+            path,
+            total_steps=config.total_steps,
+            max_minutes=config.max_minutes,
+            resume_step=trainer.steps if config.resume else None,
+        ) as logger:
+            logger.say(f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}")
+            logger.say(f"device {kind} ({name}), backend {backend} ({reason})")
+            logger.say(f"preset {config.preset}: {in_words(config)}")
+            logger.say(f"threads: {threads.physics} physics, {threads.learner} learner")
+            unused = runtime.unused_gpu() if kind == "cpu" and config.device == "auto" else None
+            for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
+                logger.say(remark)
+            budget.check_program(config, backend, kind, room, trainer.env.program_bytes())
+            trainer.run(logger, stop)
+        if stop.signal is None:
+            report(trainer)
+    if stop.signal is not None:
+        print(f"stopped by {stop.signal.name} at {trainer.steps:,} steps; go on with: --resume {path}", file=sys.stderr)
+    return stop.exit_status
+
+
+def prepare(config: Config, device: str, backend: str) -> budget.Room:
+    """Set the process up, with jax's share of the GPU as the rest of the run leaves it, and refuse what cannot work.
+
+    Returns the memory that there is for the run.
+
+    Raises:
+        UnavailableError: torch or jax does not see the GPU.
+        MemoryProblem: the run does not fit.
+        RunError: the task's MJCF cannot be read.
+    """
+    if device == "cuda":
+        runtime.confirm_torch_sees_cuda()
+    runtime.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
+    with refusing(f"--env {config.env}"):
+        room = budget.check(config, backend, device)  # the first to read the MJCF
+    # a process that has imported jax already has divided the memory
+    runtime.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else room.jax_share)
+    if room.jax_share is not None:
+        runtime.confirm_jax_sees_cuda(backend)
+    return room
+
+
+@contextmanager
+def leaving_nothing_if_refused(path: Path, *, new: bool) -> Iterator[None]:
+    """Take the folder of a new run away if the block fails before anything was learned: the next try wants its name."""
+    try:
+        yield
+    except Exception:
+        metrics = path / "metrics.csv"
+        if new and not (metrics.exists() and metrics.stat().st_size) and not (path / "checkpoints").exists():
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Make a `RunError` of one line, which begins with the flag `what`, of any other ValueError of the block."""
+    try:
+        yield
+    except RunError:
+        raise
+    except ValueError as error:
+        raise RunError(f"{what}: {' '.join(str(error).split())}") from None
+
+
+def in_words(config: Config) -> str:
+    """What a run learns from, on one line."""
+    learner = config.learner
+    critic = f"{learner.num_critics} {learner.critic} critics" + (" with LayerNorm" if learner.layer_norm else "")
+    widths = "x".join(map(str, learner.critic_hidden))
+    compiled = ", compiled (up to a minute the first time)" if learner.compile else ""
+    return (
+        f"{learner.updates_per_step} updates of batch {learner.batch_size} per vector step, {critic} of {widths}, "
+        f"{learner.n_step}-step returns, tau {learner.tau}{compiled}"
+    )
+
+
+def initial_weights(config: Config) -> dict[str, Tensor]:
+    """The weights to start from, empty without `init_from`."""
+    if config.init_from is None:
+        return {}
+    try:
+        return checkpoint.load(config.init_from, "latest", "learner", {"env": config.env, "algo": config.algo})
+    except CheckpointError as error:
+        raise CheckpointError(f"--init-from {config.init_from}: {error}") from None
+
+
+def restore_newest(trainer: Trainer) -> list[str]:
+    """Put the trainer at the newest whole checkpoint of its run; returns what the user should know about it.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit.
+    """
+    remarks: list[str] = []
+    expect = {"env": trainer.config.env, "algo": trainer.config.algo}
+    for which, problem in checkpoint.newest_whole(trainer.path, expect):
+        if problem:
+            remarks.append(f"{problem}: the checkpoint before it is used")
+            continue
+        try:
+            trainer.restore(which)
+        except ValueError as error:
+            raise CheckpointError(f"--resume {trainer.path}: {which}: {error}") from None
+        remarks.append(f"resumed at {trainer.steps:,} steps")
+        if trainer.replay.size == 0 and trainer.steps > 0:
+            remarks.append("this checkpoint holds no replay: it refills first, then learning goes on")
+        return remarks
+    problems = "; ".join(remarks) or "it has no checkpoint, nothing was saved there"
+    raise CheckpointError(f"--resume {trainer.path}: {problems}")
+
+
+def report(trainer: Trainer) -> None:
+    """Score the policy beside a random one, draw the learning curve, and say where everything is."""
+    path, config = trainer.path, trainer.config
+    scores = final_scores(trainer)
+    plot_runs([path], path / "curve.png")
+    where = "Gymnasium" if config.task.gymnasium_id else "native"
+    for who, result in scores.items():
+        score = f"{result.mean_return:8.1f} ± {result.std_return:.1f}"
+        print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {score}")
+    content = {
+        who: {"mean_return": result.mean_return, "std_return": result.std_return, **result._asdict()}
+        for who, result in scores.items()
+    }
+    write_atomically(path / "final.json", json.dumps({"steps": trainer.steps, **content}, indent=2).encode() + b"\n")
+    print(f"learning curve: {path / 'curve.png'}")
+    print(f"TensorBoard:    {Path(sys.executable).parent / 'tensorboard'} --logdir {path}")
+
+
+def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
+    """The trained and a random policy in Gymnasium (or on the native backend for a task that Gymnasium lacks)."""
+    config, env = trainer.config, trainer.env
+    episodes = config.eval.final_episodes
+    if not episodes:
+        return {}
+    policies = {
+        "trained": trainer.learner.act_deterministic,
+        "random": random_policy(env.action_size, config.seed, env.device),
+    }
+    if config.task.gymnasium_id is None:
+        return {who: evaluate_backend(policy, trainer.eval_env) for who, policy in policies.items()}
+    return {
+        who: evaluate_gymnasium(policy, config.task, episodes, config.seed, env.device)
+        for who, policy in policies.items()
+    }

@@ -1,0 +1,1 @@
+"""Batches of worlds that take actions and give observations as torch tensors."""

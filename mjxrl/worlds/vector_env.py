@@ -1,0 +1,206 @@
+"""`make_vec`: thousands of worlds of one task that take and give torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from mjxrl.config import PhysicsConfig
+from mjxrl.envs import task_class
+from mjxrl.envs.task import Task, View
+from mjxrl.physics import Physics, make_physics
+from mjxrl.worlds.bridge import Bridge, JaxBridge, NumpyBridge, require_idle
+from mjxrl.worlds.program import EnvState, StepResult, vector_reset, vector_set_state, vector_step
+
+
+class VectorEnv:
+    """`num_envs` worlds of one task; a world restarts by itself within the step that ends its episode.
+
+    Attributes:
+        task: the task simulated.
+        num_envs: N, the number of worlds.
+        obs_size, action_size: O and A, the lengths of an observation and of an action.
+        device: where the tensors live.
+        state: everything that the next step depends on, in the backend's arrays.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_envs: int,
+        *,
+        backend: str,
+        device: torch.device,
+        seed: int = 0,
+        stagger: bool = False,
+        physics: PhysicsConfig | None = None,
+    ) -> None:
+        """Build the worlds; nothing is simulated or compiled before `reset`.
+
+        Args:
+            stagger: start the first episodes at random points of the time limit.
+
+        Raises:
+            ValueError: the task cannot be simulated on this backend (the message says why).
+        """
+        self.task, self.num_envs, self.device = task, num_envs, device
+        self._physics, self._bridge = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
+        self._seed = seed
+        self._reset = self._bridge.compile(partial(vector_reset, task, self._physics, stagger))
+        self._set_state = self._bridge.compile(partial(vector_set_state, task, self._physics))
+        self._step = self._bridge.compile(partial(vector_step, task, self._physics))
+        self.obs_size, self.action_size = observation_size(task), len(self._physics.ctrl_low)
+
+    @property
+    def control_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest control of each actuator, `(A,)` each, which actions -1 and 1 stand for."""
+        return np.asarray(self._physics.ctrl_low), np.asarray(self._physics.ctrl_high)
+
+    @property
+    def state(self) -> EnvState:
+        return self._bridge.state
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Restart every world from a fresh draw; returns the first observations `(N, O)`.
+
+        Args:
+            seed: start the random numbers of all further resets over; by default they go on.
+        """
+        state, random = self._simulator(seed)
+        self._bridge.state, obs = self._reset(state, random)
+        return self._bridge.to_torch(obs)
+
+    def set_state(self, qpos: Any, qvel: Any) -> Tensor:
+        """Put all worlds at `qpos` `(N, nq)` and `qvel` `(N, nv)`; returns the observations there.
+
+        Warm start, simulated time, controls and elapsed steps are zero afterwards, and fields derived from forces
+        (cfrc_ext) read zero until the next step, as after a reset in Gymnasium. A task's carry is drawn afresh.
+
+        Raises:
+            ValueError: a shape is wrong.
+        """
+        model = self.task.model
+        values = []
+        for name, value, size in (("qpos", qpos, model.nq), ("qvel", qvel, model.nv)):
+            tensor = torch.as_tensor(value)
+            if tuple(tensor.shape) != (self.num_envs, size):
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({self.num_envs}, {size})")
+            values.append(self._bridge.from_torch(tensor))
+        state, random = self._simulator(None)
+        random, noise = self._physics.draw(random, self.task.reset_noise())
+        carry = dict(self.task.reset(self._physics.xp, noise).carry)
+        self._bridge.state, obs = self._set_state(state, random, *values, carry)
+        return self._bridge.to_torch(obs)
+
+    def step(self, action: Tensor) -> StepResult:
+        """Advance all worlds by one environment step.
+
+        Args:
+            action: `(N, A)` in [-1, 1], scaled to the control range of each actuator.
+        """
+        return self._bridge.step(self._step, action)
+
+    def dispatch(self, action: Tensor) -> None:
+        """Start a step and return at once; `collect` gives its result. `step` is these two at once."""
+        self._bridge.dispatch(self._step, action)
+
+    def collect(self) -> StepResult:
+        """Wait for the step that `dispatch` started."""
+        return self._bridge.collect()
+
+    def overflows(self) -> int:
+        """World steps so far in which the room for contacts was full (`--physics.max-contacts`); waits for the device.
+
+        0 says that no contact was lost.
+        """
+        return int(self._physics.overflows(self.state.physics).sum())
+
+    def program_bytes(self) -> int | None:
+        """What the compiled step takes on its device, by the compiler's own account; None on native and where unknown.
+
+        It compiles the step, which is not compiled again when it first runs; no random number is used up. Warp's
+        kernels are calls out of the program: what they allocate by themselves is not in the account.
+        """
+        if not isinstance(self._bridge, JaxBridge):
+            return None
+        # before the first reset the worlds of another one serve, which are gone again with the answer
+        state = self.state if hasattr(self._bridge, "state") else self._reset(*self._simulator(None))[0]
+        action = torch.zeros(self.num_envs, self.action_size, device=self.device)
+        return self._bridge.program_bytes(self._step, state, action)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies, on the host, of all that the next step depends on: simulator, views, carry, random state."""
+        return {name: torch.from_numpy(array) for name, array in self._bridge.save().items()}
+
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        """Put the worlds back where `state_dict` found them, bit for bit.
+
+        Raises:
+            ValueError: it was saved from another task or number of worlds.
+        """
+        self.reset()  # for the structure
+        self._bridge.load({name: tensor.numpy() for name, tensor in saved.items()})
+
+    def _simulator(self, seed: int | None) -> tuple[Any, Any]:
+        """The simulator's state and the random state that the next draw starts from."""
+        require_idle(self._bridge)
+        if self.device.type == "cuda":  # torch may still be reading results, whose memory jax will use again
+            torch.cuda.current_stream(self.device).synchronize()
+        if not hasattr(self._bridge, "state"):
+            return self._physics.init(self._seed if seed is None else seed)
+        return self.state.physics, self.state.random if seed is None else self._physics.init(seed)[1]
+
+
+def make_vec(
+    env_id: str,
+    num_envs: int = 64,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    physics: PhysicsConfig | None = None,
+    **task_keywords: Any,
+) -> VectorEnv:
+    """Worlds of the Gymnasium environment `env_id`, or of `my_module:MyTask`.
+
+    Args:
+        backend: "auto", "jax" (MJX, float32), "warp" (MJX on Warp kernels) or "native" (MuJoCo in C on the CPU,
+            float64).
+        device: "auto", "cpu" or "cuda": where the tensors live, and where MJX simulates.
+        seed: of every random draw.
+        task_keywords: the task's own keywords, named as in Gymnasium's constructor.
+
+    Raises:
+        ValueError: an unknown task, backend or device.
+        TypeError: a keyword that the task does not have.
+    """
+    from mjxrl.machine import runtime
+
+    kind = runtime.resolve_device(device)
+    chosen, _ = runtime.resolve_backend(backend, kind)
+    if chosen != "native":
+        runtime.set_up(kind, chosen)
+    runtime.keep_mujoco_log_out_of_the_way()
+    task = task_class(env_id)(**task_keywords)
+    return VectorEnv(task, num_envs, backend=chosen, device=torch.device(kind), seed=seed, physics=physics)
+
+
+def observation_size(task: Task) -> int:
+    """Length O of one observation of `task`, found by evaluating it on zeros."""
+    data = mujoco.MjData(task.model)
+    arrays = {name: np.zeros((1, *getattr(data, name).shape)) for name in task.fields}
+    carry = task.reset(np, {name: np.zeros((1, size)) for name, (_, size) in task.reset_noise().items()}).carry
+    return task.observation(np, View(arrays, dict(carry))).shape[1]
+
+
+def _backend(
+    task: Task, num_envs: int, backend: str, device: torch.device, config: PhysicsConfig
+) -> tuple[Physics, Bridge]:
+    physics = make_physics(task, num_envs, backend, config)
+    return physics, NumpyBridge(device) if backend == "native" else JaxBridge(device)

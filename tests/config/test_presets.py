@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mjxrl.config.presets import default_config, merged
+from mjxrl.config.rules import validate
+from mjxrl.config.schema import ALGORITHMS, BACKENDS, PRESETS, Config
+from mjxrl.machine import runtime
+
+TASKS = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
+
+
+@given(
+    env=st.sampled_from(TASKS),
+    algo=st.sampled_from(ALGORITHMS),
+    num_envs=st.none() | st.integers(1, 20_000),
+    backend=st.sampled_from(BACKENDS),
+    device=st.sampled_from(["cpu", "cuda"]),
+    preset=st.sampled_from(PRESETS),
+)
+def test_every_preset_is_valid(
+    env: str, algo: str, num_envs: int | None, backend: str, device: str, preset: str
+) -> None:
+    config = default_config(env, algo, num_envs, backend, device, preset)
+    assert validate(config) == []
+    assert config.preset != "auto" and preset in ("auto", config.preset)
+    assert (config.env, config.algo, config.backend, config.device) == (env, algo, backend, device)
+
+
+@pytest.mark.parametrize("num_envs", [1, 64, 4096])
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: str, num_envs: int) -> None:
+    config = default_config("Ant-v5", algo, num_envs, device="cpu")
+    learner = config.learner
+    assert learner.updates_per_step == config.num_envs == num_envs
+    assert learner.policy_delay == {"td3": 2, "sac": 1}[algo]
+    assert (learner.batch_size, learner.n_step, learner.gamma, learner.tau) == (256, 1, 0.99, 0.005)
+    assert learner.warmup_steps == 10_000
+    assert learner.actor_hidden == learner.critic_hidden == (256, 256)
+    assert not learner.layer_norm and learner.critic == "scalar" and learner.critic_activation == "relu"
+    assert learner.actor_q == {"td3": "first", "sac": "min"}[algo]
+    assert (learner.weight_decay, learner.lr_schedule, learner.bf16) == (0, "constant", False)
+    assert config == default_config("Ant-v5", algo, num_envs, device="cpu", preset="paper")
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: str) -> None:
+    env = "HalfCheetah-v5"
+    laptop, paper = (default_config(env, algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
+    assert default_config(env, algo, device="cpu", preset="laptop").num_envs == 8
+    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True, "compile": True}
+    every = {name: {"every": steps} for name, steps in (("log", 5_000), ("eval", 10_000), ("checkpoint", 50_000))}
+    assert laptop == merged(paper, {"preset": "laptop", "learner": narrow, **every})
+
+
+def test_a_task_may_have_a_row_of_its_own() -> None:
+    humanoid, ant = (default_config(env, "td3", device="cuda", backend="jax") for env in ("Humanoid-v5", "Ant-v5"))
+    assert (humanoid.learner.batch_size, ant.learner.batch_size) == (32_768, 16_384)
+    assert (humanoid.learner.atoms, ant.learner.atoms) == (251, 101)
+    assert humanoid.td3.exploration_noise_max == 0.4 and ant.td3.exploration_noise_max == 0.8
+    hopper = default_config("Hopper-v5", "sac", device="cpu", preset="laptop")
+    assert (hopper.learner.n_step, hopper.learner.warmup_steps, hopper.sac.temperature_lr) == (3, 1_000, 1e-3)
+    for num_envs, updates in ((8, 2), (32, 8), (1, 1)):  # a quarter of an update per transition
+        ant = default_config("Ant-v5", "td3", num_envs, device="cpu", preset="laptop")
+        assert (ant.learner.updates_per_step, ant.learner.gamma) == (updates, 0.98)
+    ant = default_config("Ant-v5", "sac", device="cpu", preset="laptop").learner
+    assert (ant.updates_per_step, ant.gamma, ant.warmup_steps) == (4, 0.97, 1_000)
+    assert default_config("Hopper-v5", "td3", device="cpu", preset="laptop").learner.n_step == 1
+
+
+def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:
+    config = default_config("Humanoid-v5", "td3", 8, device="cpu", preset="fast")
+    assert config.learner.batch_size == config.learner.warmup_steps == 80
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "worlds"),
+    [("auto", "cuda", 4096), ("jax", "cuda", 4096), ("native", "cuda", 64), ("auto", "cpu", 64), ("jax", "cpu", 64)],
+)
+def test_many_worlds_by_default_only_where_mjx_runs_on_a_gpu(backend: str, device: str, worlds: int) -> None:
+    assert default_config("Ant-v5", "sac", backend=backend, device=device).num_envs == worlds
+
+
+def test_many_worlds_on_a_gpu_learn_from_few_large_batches() -> None:
+    few, many = (default_config("Ant-v5", "sac", n, device="cuda") for n in (1023, 1024))
+    assert few.learner.updates_per_step == 1023
+    assert few.learner.batch_size == 256
+    assert (few.preset, many.preset) == ("paper", "fast")
+    assert many.learner.updates_per_step == 8
+    assert many.learner.batch_size == 8192
+    assert many.replay.capacity == 1024 * 1024
+    assert many.learner.warmup_steps == 10 * 1024
+
+
+def test_auto_asks_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cuda_problem", lambda: None)
+    assert default_config("Ant-v5", "td3").num_envs == 4096
+    monkeypatch.setattr(runtime, "cuda_problem", lambda: "no GPU")
+    assert default_config("Ant-v5", "td3").num_envs == 64
+
+
+def test_merged_reaches_into_nested_parts_and_refuses_names_that_do_not_exist() -> None:
+    config = merged(Config(), {"seed": 3, "learner": {"gamma": 0.5}})
+    assert (config.seed, config.learner.gamma, config.learner.tau) == (3, 0.5, Config().learner.tau)
+    with pytest.raises(AttributeError):
+        merged(Config(), {"lerner": {"gamma": 0.5}})
+    with pytest.raises(TypeError):
+        merged(Config(), {"gama": 0.5})

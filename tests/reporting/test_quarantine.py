@@ -1,0 +1,172 @@
+"""NaN in a world's state, observation, reward or action: training goes on, without that world, with finite numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mjxrl.envs import task_class
+from mjxrl.envs.half_cheetah import HalfCheetah
+from mjxrl.envs.pendulum import Pendulum
+from mjxrl.envs.task import Array, Namespace, Task, View
+from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.quarantine import FILE, KEPT, DivergedError, Quarantine
+from mjxrl.training.launch import train as launch
+from mjxrl.training.stopping import Stop
+from mjxrl.training.trainer import Trainer
+from mjxrl.worlds.vector_env import VectorEnv
+from tests.helpers.small_runs import rows_of, small
+
+CPU = torch.device("cpu")
+BAD_OBS, BAD_REWARD = 0.25, 0.375  # first action of a world that is to give NaN; exact in binary
+INJECTED = {200: (1, 5), 320: (1,), 328: (1, 2, 3)}  # transitions before the step -> worlds
+
+
+def spoilt(xp: Namespace, ctrl: Array, trigger: float, values: Array) -> Array:
+    """NaN in the rows whose control is the trigger (or twice it, where the control range is twice as wide)."""
+    hit = (ctrl[:, :1] == trigger) | (ctrl[:, :1] == 2 * trigger)
+    return xp.where(hit if values.ndim == 2 else hit[:, 0], xp.nan, values)
+
+
+class _Spoilt:
+    """A task that can be told to fail, by its action."""
+
+    gymnasium_id: ClassVar = None
+    max_episode_steps: ClassVar = 20
+
+    def next_carry(self, xp: Namespace, before: View, after: View, ctrl: Array) -> dict[str, Array]:
+        return {"ctrl": ctrl}
+
+    def observation(self, xp: Namespace, view: View) -> Array:
+        return spoilt(xp, view.carry["ctrl"], BAD_OBS, super().observation(xp, view))  # type: ignore[misc]
+
+    def reward(self, xp: Namespace, before: View, after: View, action: Array) -> dict[str, Array]:
+        terms = super().reward(xp, before, after, action)  # type: ignore[misc]
+        return {name: spoilt(xp, action, BAD_REWARD, term) for name, term in terms.items()}
+
+    def reset(self, xp: Namespace, noise: Mapping[str, Array]) -> Any:
+        first = super().reset(xp, noise)  # type: ignore[misc]
+        return first._replace(carry={"ctrl": xp.zeros((first.qpos.shape[0], self.model.nu))})  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class SpoiltCheetah(_Spoilt, HalfCheetah):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """In MuJoCo."""
+
+
+@dataclass(frozen=True)
+class SpoiltPendulum(_Spoilt, Pendulum):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """With its own dynamics, which compile in no time on jax."""
+
+
+def trainer_of(algo: str, backend: str, path: Path, **changes: Any) -> Trainer:
+    task: Task = SpoiltCheetah() if backend == "native" else SpoiltPendulum()
+    learner = {"normalize_obs": True, "n_step": 3}
+    return Trainer(small(algo, backend=backend, task=task, learner=learner, **changes), backend, CPU, path)
+
+
+def inject(trainer: Trainer, what: str) -> None:
+    """Spoil the worlds of INJECTED: their state before a step, or the action that they are given."""
+    dispatch = trainer.env.dispatch
+
+    def spoil(action: Tensor) -> None:
+        worlds = list(INJECTED.get(trainer.steps, ()))
+        if what == "state" and worlds:
+            state = trainer.env._bridge.save()
+            for name, array in state.items():
+                if name.endswith("qpos") or name == ".physics":
+                    array[worlds, -1 if "qpos" in name else 3] = np.nan
+            trainer.env._bridge.load(state)
+        elif worlds:
+            action[worlds, 0] = {"observation": BAD_OBS, "reward": BAD_REWARD, "action": math.nan}[what]
+        dispatch(action)
+
+    trainer.env.dispatch = spoil  # type: ignore[method-assign]
+
+
+def run(trainer: Trainer) -> None:
+    with MetricsLogger(trainer.path, total_steps=640) as logger:
+        trainer.run(logger, Stop())
+
+
+@pytest.mark.parametrize("what", ["state", "observation", "reward", "action"])
+@pytest.mark.parametrize(("algo", "backend"), [("td3", "native"), ("sac", "jax")])
+def test_training_goes_on_without_the_world(what: str, algo: str, backend: str, tmp_path: Path) -> None:
+    trainer = trainer_of(algo, backend, tmp_path)
+    inject(trainer, what)
+    run(trainer)
+    rows = rows_of(tmp_path)
+    assert {int(row["step"]): float(row["train/diverged"]) for row in rows if float(row["train/diverged"])} == {
+        240: 2, 400: 4
+    }  # fmt: skip
+    assert trainer.steps == 640 and trainer.updates > 0
+    tensors = {**trainer.learner.state_dict(), **trainer.state_dict(), **trainer.replay.state_dict()}
+    assert [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()] == [
+        "quarantine.action"
+    ] * (what == "action")
+    assert all(math.isfinite(float(cell)) for row in rows for cell in row.values() if cell)
+    # 80 steps of 8 worlds and their first frames, less the 6 that diverged
+    assert trainer.learner.state_dict()["norm.count"] == 640 + 8 - 6
+    cases = safetensors.torch.load_file(tmp_path / FILE)
+    assert cases["world"].tolist() == [1, 5, 1, 1, 2, 3] and cases["step"].tolist() == [200] * 2 + [320] + [328] * 3
+    assert cases["obs"].isfinite().all() and cases["obs"].abs().sum() > 0
+    assert bool(cases["action"].isnan().any()) == (what == "action")
+
+
+def test_raise_ends_the_run_at_the_next_log_line_with_everything_saved(tmp_path: Path) -> None:
+    trainer = trainer_of("td3", "native", tmp_path, on_nan="raise")
+    inject(trainer, "reward")
+    with pytest.raises(DivergedError, match=r"--on-nan raise: 2 worlds diverged \(the first cases are in "):
+        run(trainer)
+    assert trainer.steps == 240 and (tmp_path / "checkpoints" / "latest").resolve().name == "step_240"
+    assert len(safetensors.torch.load_file(tmp_path / FILE)["world"]) == 2
+
+
+def test_nothing_is_said_where_nothing_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch(small("td3", run_dir=tmp_path / "run", total_steps=160, on_nan="raise")) == 0
+    assert not (tmp_path / "run" / FILE).exists() and "diverged" not in capsys.readouterr().out
+
+
+def test_only_the_first_cases_are_kept_and_no_shape_depends_on_them(tmp_path: Path) -> None:
+    said: list[str] = []
+    quarantine = Quarantine(tmp_path, 6, 2, 1, CPU, raising=False)
+    for step in range(10):
+        obs = torch.full((6, 2), float(step))
+        quarantine.watch(obs, obs[:, :1], torch.tensor([True, False, True, step != 3, False, True]), step)
+    assert not quarantine.ends_run({"train/return": 1.0}, said.append) and not (tmp_path / FILE).exists()
+    for _ in range(2):
+        assert not quarantine.ends_run({"train/diverged": 21.0}, said.append)
+    quarantine.check()
+    assert len(said) == 1 and said[0].startswith("21 worlds")
+    cases = safetensors.torch.load_file(tmp_path / FILE)
+    expected = [(step, world) for step in range(10) for world in ((1, 3, 4) if step == 3 else (1, 4))][:KEPT]
+    assert list(zip(cases["step"].tolist(), cases["world"].tolist(), strict=True)) == expected
+    assert cases["obs"][:, 0].tolist() == [step for step, _ in expected]
+
+
+def test_a_resumed_run_keeps_the_first_cases(tmp_path: Path) -> None:
+    first, second = (Quarantine(tmp_path, 6, 2, 1, CPU, raising=False) for _ in range(2))
+    valid = torch.tensor([True, False, True, True, True, True])
+    first.watch(torch.full((6, 2), 1.0), torch.ones(6, 1), valid, 1)
+    second.load_state_dict(first.state_dict())
+    second.watch(torch.full((6, 2), 2.0), torch.ones(6, 1), valid, 2)
+    second.ends_run({"train/diverged": 1.0}, lambda text: None)
+    assert safetensors.torch.load_file(tmp_path / FILE)["step"].tolist() == [1, 2]
+
+
+def test_an_action_that_is_not_finite_counts_even_where_the_simulator_takes_it_for_zero() -> None:
+    """InvertedPendulum's reward does not read the action, and MuJoCo replaces bad controls by zeros."""
+    env = VectorEnv(task_class("InvertedPendulum-v5")(), 4, backend="native", device=CPU)
+    env.reset()
+    result = env.step(torch.tensor([0.0, math.nan, math.inf, 1.0])[:, None])
+    assert result.valid.tolist() == [True, False, False, True]
+    assert result.terminated.tolist() == [False, True, True, False] and result.obs.isfinite().all()

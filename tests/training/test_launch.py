@@ -1,0 +1,61 @@
+"""What cannot be trained is refused in one line, and a new run leaves no folder behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mjxrl.config import Config
+from mjxrl.envs.half_cheetah import HalfCheetah
+from mjxrl.storage.run_dir import RunError
+from mjxrl.training.launch import train as launch
+from mjxrl.training.trainer import Trainer
+from tests.helpers.small_runs import small, train
+
+CHEETAH = {"env": "HalfCheetah-v5", "task": HalfCheetah()}
+NO_RANGE = """
+<mujoco>
+  <worldbody><body><joint name="slide" type="slide" axis="1 0 0"/><geom size="0.1" mass="1"/></body></worldbody>
+  <actuator><motor joint="slide"/></actuator>
+</mujoco>
+"""
+
+
+def refusal(config: Config, path: Path) -> str:
+    with pytest.raises(RunError) as error:
+        launch(config)
+    assert not path.exists()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_physics_that_the_backend_has_not(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    config = small("td3", run_dir=path, backend="auto", physics={"preset": "fast"}, **CHEETAH)
+    assert "fast" in refusal(config, path)
+
+
+def test_a_model_that_cannot_be_simulated(tmp_path: Path) -> None:
+    path, xml = tmp_path / "run", tmp_path / "model.xml"
+    for text, wanted in (("no XML", "XML"), (NO_RANGE, "ctrlrange")):
+        xml.write_text(text)
+        task = HalfCheetah(xml_file=str(xml))
+        line = refusal(small("td3", run_dir=path, env="HalfCheetah-v5", task=task), path)
+        assert line.startswith("--env HalfCheetah-v5") and wanted in line
+
+
+def test_weights_of_another_size(tmp_path: Path) -> None:
+    first, path = train(small("td3", run_dir=tmp_path / "first", total_steps=80)), tmp_path / "run"
+    line = refusal(small("td3", run_dir=path, init_from=first, learner={"actor_hidden": (32,)}), path)
+    assert line.startswith(f"--init-from {first}: ")
+
+
+def test_a_crash_after_the_first_numbers_keeps_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(self: Trainer) -> None:
+        raise ValueError("in the evaluation")
+
+    monkeypatch.setattr(Trainer, "evaluate", crash)
+    with pytest.raises(ValueError, match="in the evaluation"):
+        launch(small("td3", run_dir=tmp_path / "run"))
+    assert (tmp_path / "run" / "metrics.csv").stat().st_size > 0

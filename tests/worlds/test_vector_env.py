@@ -1,0 +1,206 @@
+"""Stepping many worlds: time limit, same-step autoreset, true final observations, fresh resets, quarantine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import mjxrl
+from mjxrl.envs.half_cheetah import HalfCheetah
+from mjxrl.envs.task import Distribution, Reset, Task
+from mjxrl.worlds.vector_env import VectorEnv
+
+CPU = torch.device("cpu")
+
+
+def actions(env: VectorEnv, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(env.num_envs, env.action_size, generator=generator) * 2 - 1
+
+
+def test_time_limit_truncates_and_restarts_within_the_step() -> None:
+    env = VectorEnv(HalfCheetah(), 4, backend="native", device=CPU)
+    env.reset()
+    for step in range(1, 1000):
+        result = env.step(actions(env, step))
+        assert not result.truncated.any() and not result.terminated.any()
+    before = env.state.physics.rows.copy()
+    result = env.step(actions(env, 1000))
+    assert result.truncated.all() and not result.terminated.any()
+    # the true last observation belongs to the state that the last action leads to, not to the next episode's
+    twin = VectorEnv(HalfCheetah(), 4, backend="native", device=CPU)
+    twin.reset()
+    twin.state.physics.rows[:] = before
+    true_last = twin.step(actions(env, 1000))
+    assert torch.equal(result.final_obs, true_last.obs)
+    assert (result.obs - result.final_obs).abs().amax(1).min() > 0.1
+    assert result.obs[:, :8].abs().max() < 0.2  # a reset pose: uniform within 0.1
+    assert not env.step(actions(env)).truncated.any()
+
+
+def test_termination_is_not_truncation(ant_native: VectorEnv) -> None:
+    env = ant_native
+    qpos = torch.as_tensor(env.task.init_qpos).repeat(env.num_envs, 1)
+    qpos[0, 2] = 5.0  # above Ant's healthy range
+    env.set_state(qpos, torch.zeros(env.num_envs, env.task.model.nv))
+    result = env.step(torch.zeros(env.num_envs, env.action_size))
+    assert result.terminated.tolist() == [True] + [False] * (env.num_envs - 1)
+    assert not result.truncated.any()
+    assert result.final_obs[0, 0] > 4.5 and result.obs[0, 0] < 1.0
+    assert torch.equal(result.final_obs[1:], result.obs[1:])
+
+
+@pytest.mark.parametrize("backend", ["native", "jax"])
+def test_resets_are_fresh_draws(backend: str, request: pytest.FixtureRequest) -> None:
+    env = request.getfixturevalue(f"cheetah_{backend}")
+    seen = [env.reset(), env.reset(), env.reset(seed=1), env.reset(seed=2)]
+    rows = torch.cat(seen)
+    assert len(torch.unique(rows, dim=0)) == len(rows)
+    again = env.reset(seed=1)
+    assert torch.equal(again, seen[2])
+
+
+def test_episodes_of_one_world_start_differently() -> None:
+    env = VectorEnv(Short(), 3, backend="native", device=CPU)
+    starts = [env.reset()]
+    for _ in range(3 * Short.max_episode_steps):
+        result = env.step(actions(env))
+        if result.truncated.any():
+            starts.append(result.obs)
+    rows = torch.cat(starts)
+    assert len(starts) == 4 and len(torch.unique(rows, dim=0)) == len(rows)
+
+
+@dataclass(frozen=True)
+class Short(HalfCheetah):
+    max_episode_steps: ClassVar = 5
+
+
+@pytest.mark.parametrize("backend", ["native", "jax"])
+def test_staggered_worlds_are_not_truncated_together(backend: str) -> None:
+    env = VectorEnv(Rolling(), 64, backend=backend, device=CPU, stagger=True)
+    env.reset()
+    ends = torch.stack([env.step(actions(env, i)).truncated for i in range(2 * Rolling.max_episode_steps)])
+    first = ends.float().argmax(0)
+    assert len(first.unique()) > 10 and ends.any(1).sum() > 20
+    gaps = [torch.diff(world.nonzero()[:, 0]) for world in ends.T]
+    assert torch.cat(gaps).unique().tolist() == [Rolling.max_episode_steps]  # only the first episode is shorter
+
+
+@dataclass(frozen=True)
+class Rolling(Task):
+    """A cart that nothing happens to, with a carry; cheap to compile."""
+
+    max_episode_steps: ClassVar = 16
+    fields: ClassVar = ("qpos", "qvel")
+    xml_file: str = "inverted_pendulum.xml"
+    frame_skip: int = 1
+
+    def reward(self, xp, before, after, action):
+        return {"goal": after.carry["goal"][:, 0], "steps": before.carry["steps"][:, 0]}
+
+    def reset_noise(self) -> dict[str, tuple[Distribution, int]]:
+        return {"qpos": ("uniform", 2), "goal": ("normal", 1)}
+
+    def reset(self, xp, noise):
+        zero = xp.zeros_like(noise["qpos"])
+        return Reset(zero, zero, {"goal": noise["goal"], "steps": xp.zeros_like(noise["goal"])})
+
+    def next_carry(self, xp, before, after, action):
+        return {**before.carry, "steps": before.carry["steps"] + 1}
+
+    def observation(self, xp, view):
+        return view.qpos  # the state itself, so that an aliased buffer would show
+
+
+@pytest.mark.parametrize("backend", ["native", "jax"])
+def test_carry_follows_the_world_and_restarts_with_it(backend: str) -> None:
+    env = VectorEnv(Rolling(), 8, backend=backend, device=CPU)
+    env.reset()
+    goals, steps = [], []
+    for _ in range(2 * Rolling.max_episode_steps):
+        result = env.step(torch.zeros(8, 1))
+        goals.append(result.reward_terms["goal"].clone())
+        steps.append(result.reward_terms["steps"].clone())
+    assert torch.stack(steps)[:, 0].tolist() == [*range(16), *range(16)]
+    goal = torch.stack(goals)
+    assert (goal[:16] == goal[0]).all() and (goal[16:] == goal[16]).all()
+    assert len(torch.cat([goal[0], goal[16]]).unique()) == 16
+
+
+@pytest.mark.parametrize("backend", ["native", "jax", "warp"])
+def test_a_diverged_world_is_reset_and_its_numbers_are_zero(backend: str, request: pytest.FixtureRequest) -> None:
+    env = request.getfixturevalue(f"cheetah_{backend}")
+    env.reset(seed=0)
+    physics = env.state.physics
+    if backend == "native":
+        physics._qvel[2, 3] = float("nan")
+    else:
+        data = physics.data.replace(qvel=physics.data.qvel.at[2, 3].set(float("nan")))
+        env._bridge.state = env.state._replace(physics=physics._replace(data=data))
+    result = env.step(torch.zeros(env.num_envs, env.action_size))
+    assert (~result.valid).nonzero().flatten().tolist() == [2]
+    assert result.terminated[2] and not result.truncated[2]
+    assert result.reward[2] == 0 and (result.final_obs[2] == 0).all()
+    assert all(term.isfinite().all() for term in result.reward_terms.values())
+    assert result.obs.isfinite().all() and 0 < result.obs[2].abs().max() < 1
+    assert env.step(torch.zeros(env.num_envs, env.action_size)).valid.all()
+
+
+def test_set_state_zeroes_time_warm_start_and_elapsed(ant_native: VectorEnv) -> None:
+    env = ant_native
+    env.reset(seed=3)
+    qpos, qvel = env.state.view.qpos.copy(), env.state.view.qvel.copy()
+    env.set_state(qpos, qvel)
+    action = actions(env)
+    fresh = env.step(action).obs.clone()
+    for i in range(20):
+        env.step(actions(env, i))
+    env.set_state(qpos, qvel)
+    assert env.state.elapsed.max() == 0
+    assert torch.equal(env.step(action).obs, fresh)
+    with pytest.raises(ValueError, match=r"qpos has shape \(1, 15\), expected \(8, 15\)"):
+        env.set_state(qpos[:1], qvel)
+
+
+def test_reward_is_the_sum_of_its_terms(ant_native: VectorEnv) -> None:
+    ant_native.reset()
+    result = ant_native.step(actions(ant_native))
+    assert set(result.reward_terms) == {"reward_forward", "reward_ctrl", "reward_contact", "reward_survive"}
+    torch.testing.assert_close(result.reward, sum(result.reward_terms.values()))
+    assert result.reward.dtype == result.obs.dtype == torch.float32
+
+
+def test_same_seed_same_worlds_at_any_thread_count() -> None:
+    from mjxrl.config import PhysicsConfig
+
+    def rollout(threads: int) -> np.ndarray:
+        config = PhysicsConfig(threads=threads)
+        env = VectorEnv(HalfCheetah(), 8, backend="native", device=CPU, seed=5, physics=config)
+        env.reset()
+        return torch.stack([env.step(actions(env, i)).obs for i in range(20)]).numpy()
+
+    assert np.array_equal(rollout(1), rollout(2))
+
+
+def test_native_imports_no_jax() -> None:
+    code = (
+        "import sys, torch, mjxrl; env = mjxrl.make_vec('Ant-v5', 2, backend='native'); env.reset();"
+        "env.step(torch.zeros(2, 8)); assert 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_make_vec_takes_gymnasiums_keywords_and_names_what_it_does_not_know() -> None:
+    env = mjxrl.make_vec("Ant-v5", 2, backend="native", include_cfrc_ext_in_observation=False)
+    assert env.reset().shape == (2, 27)
+    with pytest.raises(TypeError, match="gravity"):
+        mjxrl.make_vec("Ant-v5", 2, backend="native", gravity=0)
+    with pytest.raises(ValueError, match="did you mean Ant-v5"):
+        mjxrl.make_vec("ant-v5", 2, backend="native")
