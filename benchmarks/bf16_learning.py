@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, versions
 from mjxrl.reporting.plotting import read_metrics
 
 FLAGS = (
@@ -55,7 +55,7 @@ def main(options: Options) -> None:
         for bf16 in (False, True)
     ]
     missing = [key for key in wanted if not any(key.items() <= run.items() for run in runs)]
-    about = {"device": runtime.device_name("cpu"), "versions": runtime.versions()}
+    about = {"device": devices.device_name("cpu"), "versions": versions.versions()}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for done in as_completed([pool.submit(train, key) for key in missing]):
             runs.append(done.result())

@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, settings, versions
 
 TOLERATED = 3.0  # standard errors
 
@@ -37,8 +37,8 @@ class Options:
 
 
 def main(options: Options) -> int:
-    runtime.set_up(options.device, "jax")
-    runtime.keep_mujoco_log_out_of_the_way()
+    settings.set_up(options.device, "jax")
+    settings.keep_mujoco_log_out_of_the_way()
     from mjxrl.policy.evaluation import evaluate_run
     from mjxrl.storage.run_dir import load_config
 
@@ -67,7 +67,7 @@ def main(options: Options) -> int:
                 | {"mean_return": result.mean_return, "std_return": result.std_return, "standard_errors": off}
             )
     if options.json:
-        content = {"device": runtime.device_name(options.device), "versions": runtime.versions(), "results": report}
+        content = {"device": devices.device_name(options.device), "versions": versions.versions(), "results": report}
         options.json.write_text(json.dumps(content, indent=2) + "\n")
     return int(worst > TOLERATED)
 

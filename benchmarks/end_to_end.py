@@ -26,7 +26,7 @@ import tyro
 
 from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, threads, versions
 from mjxrl.measurement.end_to_end import run_trainer
 from mjxrl.measurement.setting import set_up
 from mjxrl.training.trainer import Trainer
@@ -103,11 +103,11 @@ def main(options: Options) -> None:
             "num_envs": options.num_envs,
             "compile": options.compile,
             "transitions_per_repeat": steps,
-            "device": runtime.device_name("cpu"),
-            "cores": runtime.available_cores(),
+            "device": devices.device_name("cpu"),
+            "cores": threads.available_cores(),
             "threads": setting.threads._asdict(),
             "load_average": os.getloadavg(),
-            "versions": runtime.versions() | {PEERS[name]: version_of(PEERS[name]) for name in peers},
+            "versions": versions.versions() | {PEERS[name]: version_of(PEERS[name]) for name in peers},
             "order_of_each_repeat": order,
             "env_steps_per_s": rates,
             "median_ratio_of_mjxrl_to": {name: statistics.median(found) for name, found in ratios.items()},

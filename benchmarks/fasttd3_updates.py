@@ -26,7 +26,7 @@ import tyro
 
 from mjxrl.config.presets import default_config, merged
 from mjxrl.learners import make_learner
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, threads, versions
 from mjxrl.measurement.setting import fill
 from mjxrl.replay import Replay
 
@@ -177,7 +177,7 @@ def fasttd3(options: Options) -> Callable[[], object]:
 
 def main(options: Options) -> None:
     if options.device == "cpu":
-        runtime.set_torch_threads(runtime.available_cores())
+        threads.set_torch_threads(threads.available_cores())
     runs = {"mjxrl": ours(options), "FastTD3": fasttd3(options)}
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(2 + options.repeats):
@@ -193,8 +193,8 @@ def main(options: Options) -> None:
     print(f"mjxrl / FastTD3: {statistics.median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
     if options.json:
         report = {
-            "device": runtime.device_name(options.device),
-            "versions": runtime.versions(),
+            "device": devices.device_name(options.device),
+            "versions": versions.versions(),
             "options": {name: value for name, value in vars(options).items() if name != "json"},
             "updates_per_s": rates,
             "median_ratio": statistics.median(ratios),

@@ -18,7 +18,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "scripts"))
 import _checkout  # type: ignore[import-not-found]  # noqa: E402, F401 (for a checkout that is not installed)
 
-from mjxrl.machine import runtime  # noqa: E402
+from mjxrl.errors import UnavailableError  # noqa: E402
+from mjxrl.machine import devices  # noqa: E402
 
 CURVE = "4096,64,256,1024,16384,32768"  # start-up and sampling are measured for the first
 RUNS = {
@@ -36,8 +37,8 @@ RUNS = {
 
 def main() -> int:
     try:
-        device = runtime.device_name(runtime.resolve_device("cuda"))
-    except runtime.UnavailableError as error:
+        device = devices.device_name(devices.resolve_device("cuda"))
+    except UnavailableError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder = HERE / "results" / "gpu"

@@ -24,7 +24,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "scripts"))
 import _checkout  # type: ignore[import-not-found]  # noqa: E402, F401 (for a checkout that is not installed)
 
-from mjxrl.machine import runtime  # noqa: E402
+from mjxrl.errors import UnavailableError  # noqa: E402
+from mjxrl.machine import devices  # noqa: E402
 from mjxrl.reporting.plotting import plot_runs  # noqa: E402
 
 MINUTES = {"Ant-v5": 10.0, "HalfCheetah-v5": 10.0, "Humanoid-v5": 30.0}
@@ -50,8 +51,8 @@ class Options:
 
 def main(options: Options) -> int:
     try:
-        device = runtime.device_name(runtime.resolve_device(options.device))
-    except runtime.UnavailableError as error:
+        device = devices.device_name(devices.resolve_device(options.device))
+    except UnavailableError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder = HERE / "results" / "gpu" / f"{device.replace(' ', '-')}-learning"

@@ -28,7 +28,7 @@ import tyro
 
 from mjxrl.config.presets import default_config, merged
 from mjxrl.learners import make_learner
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, threads, versions
 from mjxrl.replay import Replay
 
 OBS, ACTION, ROWS, WORLDS = 105, 8, 2000, 8
@@ -104,15 +104,15 @@ def seconds(update: Update, updates: int, clock: Callable[[], float]) -> float:
 
 
 def main(options: Options) -> None:
-    runtime.set_torch_threads(options.threads or runtime.available_cores())
+    threads.set_torch_threads(options.threads or threads.available_cores())
     clock = time.process_time if options.cpu_time else time.perf_counter
     report: dict[str, Any] = {
-        "device": runtime.device_name("cpu"),
+        "device": devices.device_name("cpu"),
         "torch_threads": torch.get_num_threads(),
         "cores": len(os.sched_getaffinity(0)),
         "clock": "processor time" if options.cpu_time else "wall-clock time",
         "load_average": os.getloadavg(),
-        "versions": runtime.versions() | {package: version_of(package) for package in PEERS.values()},
+        "versions": versions.versions() | {package: version_of(package) for package in PEERS.values()},
         "updates_per_repeat": options.updates,
         "results": {},
     }

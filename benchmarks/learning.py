@@ -26,7 +26,7 @@ from typing import Any
 
 import tyro
 
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, versions
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 
@@ -87,11 +87,11 @@ def main(options: Options) -> None:
 
 def new_report(options: Options) -> dict[str, Any]:
     return {
-        "device": runtime.device_name("cpu"),
+        "device": devices.device_name("cpu"),
         "minutes": options.minutes,
         "cores": options.cores,
         "episodes": options.episodes,
-        "versions": runtime.versions() | {name: version(name) for name in ("stable-baselines3", "sbx-rl")},
+        "versions": versions.versions() | {name: version(name) for name in ("stable-baselines3", "sbx-rl")},
         "runs": [],
     }
 

@@ -29,7 +29,7 @@ import tyro
 
 import mjxrl
 from mjxrl.config import PhysicsConfig
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, versions
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def main(options: Options) -> None:
             "env": options.env,
             "num_envs": options.num_envs,
             "threads": options.threads,
-            "device": runtime.device_name("cpu"),
+            "device": devices.device_name("cpu"),
             "load_average": os.getloadavg(),
-            "versions": runtime.versions() | ({"envpool": version("envpool")} if "envpool" in peers else {}),
+            "versions": versions.versions() | ({"envpool": version("envpool")} if "envpool" in peers else {}),
             "order_of_each_repeat": list(runs),
             "env_steps_per_s": rates,
             "median_ratio_of_mjxrl_to": {name: statistics.median(values) for name, values in ratios.items()},

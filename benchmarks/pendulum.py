@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, versions
 
 GOAL = -200.0
 STEPS = {"sac": 10_000, "td3": 15_000}
@@ -57,8 +57,8 @@ def main(options: Options) -> int:
             runs.append({"algo": algo, "seed": seed, "flags": words, "minutes": minutes, "reached": reached, **score})
             print(f"{algo} seed {seed}: {score['mean_return']:.1f} {'PASS' if reached else 'FAIL'}", flush=True)
     if options.json:
-        device = runtime.device_name("cpu")
-        report = {"goal": GOAL, "device": device, "versions": runtime.versions(), "runs": runs}
+        device = devices.device_name("cpu")
+        report = {"goal": GOAL, "device": device, "versions": versions.versions(), "runs": runs}
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0 if all(run["reached"] for run in runs) else 1
 

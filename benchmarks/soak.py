@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mjxrl.config.presets import default_config, merged
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, settings, threads, versions
 
 SECONDS_BETWEEN_ROWS = 10
 SMALL = {
@@ -52,8 +52,8 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=30.0)
     options.add_argument("--out", type=Path, required=True)
     given = options.parse_args()
-    device = runtime.resolve_device(given.device)
-    runtime.set_up(device, given.backend)
+    device = devices.resolve_device(given.device)
+    settings.set_up(device, given.backend)
     rows = soak(given, device)
     write(rows, given, device)
 
@@ -67,7 +67,7 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
     from mjxrl.training.stopping import Stop
     from mjxrl.training.trainer import Trainer
 
-    runtime.set_torch_threads(1)
+    threads.set_torch_threads(1)
     config = default_config(given.env, given.algo, num_envs=given.num_envs, device=device)
     config = merged(merged(config, SMALL), {"task": task_class(given.env)(), "max_minutes": given.minutes})
     compiled = count_compilations() if given.backend != "native" else lambda: 0
@@ -75,7 +75,7 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
     over = threading.Event()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        runtime.mujoco_log_to(path / "mujoco.log")
+        settings.mujoco_log_to(path / "mujoco.log")
         trainer = Trainer(config, given.backend, torch.device(device), path)
 
         def measure() -> None:
@@ -144,8 +144,8 @@ def write(rows: list[dict[str, float]], given: argparse.Namespace, device: str) 
     names = [name for name in rows[0] if name not in ("seconds", "steps")]
     summary = {
         "run": {"env": given.env, "algo": given.algo, "backend": given.backend, "num_envs": given.num_envs},
-        "device": runtime.device_name(device),
-        "versions": runtime.versions(),
+        "device": devices.device_name(device),
+        "versions": versions.versions(),
         "minutes": rows[-1]["seconds"] / 60,
         "steps": rows[-1]["steps"],
         "at_half": {name: rows[len(rows) // 2][name] for name in names},

@@ -10,12 +10,12 @@ import hypothesis
 import pytest
 import torch
 
-from mjxrl.machine import runtime
+from mjxrl.machine import settings
 
 # jax takes one set of devices per process: `make test-gpu` runs the tests marked gpu, by themselves, on the GPU
 DEVICE = os.environ.get("MJXRL_TEST_DEVICE", "cpu")
-runtime.set_up(DEVICE, "jax")  # compiled programs are kept between test runs
-runtime.keep_mujoco_log_out_of_the_way()
+settings.set_up(DEVICE, "jax")  # compiled programs are kept between test runs
+settings.keep_mujoco_log_out_of_the_way()
 torch.set_num_threads(1)  # steady on a busy machine
 
 # the same examples every time: a failure must belong to the change that is tested

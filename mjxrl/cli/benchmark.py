@@ -13,7 +13,7 @@ from rich.console import Console
 from mjxrl.cli.flags import last_value
 from mjxrl.cli.parse import parse, parse_config, refuse
 from mjxrl.config.rules import RULES, flag, problem
-from mjxrl.machine import runtime
+from mjxrl.machine import devices
 from mjxrl.measurement.report import SECTIONS, benchmark
 from mjxrl.measurement.tables import show
 from mjxrl.storage.files import write_atomically
@@ -61,7 +61,7 @@ def main() -> int:
             plan.sections,
             repeats=options.repeats,
             seconds=options.seconds,
-            device=runtime.resolve_device(last_value(words, "--device") or "auto"),
+            device=devices.resolve_device(last_value(words, "--device") or "auto"),
             say=lambda line: progress.print(line, highlight=False, markup=False),
         )
     except KeyboardInterrupt:

@@ -12,8 +12,9 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from mjxrl.cli.parse import parse, refuse, run_dir_problems
 from mjxrl.config.rules import problem
-from mjxrl.machine import runtime
-from mjxrl.storage.run_dir import RunError, load_config
+from mjxrl.errors import RunError, UnavailableError
+from mjxrl.machine import devices, settings
+from mjxrl.storage.run_dir import load_config
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ def main() -> int:
     """Evaluate as the command line says; returns the exit status."""
     options = parse_options(sys.argv[1:])
     on_mjx = options.backend == "jax"
-    device = runtime.resolve_device("auto") if on_mjx else "cpu"
+    device = devices.resolve_device("auto") if on_mjx else "cpu"
     try:
-        runtime.set_up(device, runtime.resolve_backend("jax" if on_mjx else "native", device)[0])
+        settings.set_up(device, devices.resolve_backend("jax" if on_mjx else "native", device)[0])
         from mjxrl.policy.evaluation import evaluate_run
 
-        runtime.mujoco_log_to(options.run_dir / "mujoco.log")
+        settings.mujoco_log_to(options.run_dir / "mujoco.log")
         result = evaluate_run(
             options.run_dir,
             episodes=options.episodes,
@@ -52,7 +53,7 @@ def main() -> int:
             which=options.checkpoint,
             device=device,
         )
-    except (RunError, runtime.UnavailableError) as error:
+    except (RunError, UnavailableError) as error:
         refuse([str(error)])
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -9,8 +9,8 @@ from pathlib import Path
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from mjxrl.cli.parse import parse, refuse, run_dir_problems
-from mjxrl.machine import runtime
-from mjxrl.storage.run_dir import RunError
+from mjxrl.errors import RunError
+from mjxrl.machine import settings
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Options:
 def main() -> int:
     """Export as the command line says; returns the exit status."""
     options = parse_options(sys.argv[1:])
-    runtime.set_up("cpu", "native")
+    settings.set_up("cpu", "native")
     from mjxrl.policy.export import export_run
 
     try:

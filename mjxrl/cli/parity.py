@@ -9,7 +9,8 @@ from mjxrl.cli.parse import parse, refuse
 from mjxrl.config import PhysicsConfig
 from mjxrl.config.rules import RULES, problem
 from mjxrl.envs import TASKS, task_class
-from mjxrl.machine import runtime
+from mjxrl.errors import UnavailableError
+from mjxrl.machine import devices, settings, versions
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ def main() -> int:
     """Compare as the command line says; returns the exit status."""
     options = parse_options(sys.argv[1:])
     try:
-        device = runtime.resolve_device(options.device)
-        runtime.set_up(device, runtime.resolve_backend(options.backend, device)[0])
+        device = devices.resolve_device(options.device)
+        settings.set_up(device, devices.resolve_backend(options.backend, device)[0])
         return _compare_all(options, device)
-    except runtime.UnavailableError as error:
+    except UnavailableError as error:
         refuse([str(error)])
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -44,12 +45,10 @@ def main() -> int:
 def _compare_all(options: Options, device: str) -> int:
     from mjxrl.checks.parity import compare, table
 
-    runtime.keep_mujoco_log_out_of_the_way()
-    versions = runtime.versions()
-    packages = " ".join(
-        f"{name} {versions[name]}" for name in ("mujoco", "mujoco-mjx", "gymnasium") if name in versions
-    )
-    print(f"{options.backend} on {device} ({runtime.device_name(device)}), {packages}")
+    settings.keep_mujoco_log_out_of_the_way()
+    found = versions.versions()
+    packages = " ".join(f"{name} {found[name]}" for name in ("mujoco", "mujoco-mjx", "gymnasium") if name in found)
+    print(f"{options.backend} on {device} ({devices.device_name(device)}), {packages}")
     failed = 0
     for env in options.env:
         task = task_class(env)()

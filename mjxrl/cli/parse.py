@@ -20,8 +20,9 @@ from mjxrl.config import Config
 from mjxrl.config.presets import default_config
 from mjxrl.config.rules import RULES, validate, validate_paths
 from mjxrl.envs import task_class
-from mjxrl.machine import runtime
-from mjxrl.storage.run_dir import RunError, load_config
+from mjxrl.errors import RunError, UnavailableError
+from mjxrl.machine import devices
+from mjxrl.storage.run_dir import load_config
 
 OptionsT = TypeVar("OptionsT")
 RESUMABLE = ("--total-steps", "--max-minutes")  # what may change when a run goes on
@@ -161,7 +162,7 @@ def _unavailable(config: Config) -> list[str]:
     if not (RULES["device"].holds(config.device) and RULES["backend"].holds(config.backend)):
         return []  # reported by `validate`
     try:
-        runtime.resolve_backend(config.backend, runtime.resolve_device(config.device))
-    except runtime.UnavailableError as error:
+        devices.resolve_backend(config.backend, devices.resolve_device(config.device))
+    except UnavailableError as error:
         return [str(error)]
     return []

@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from mjxrl.config import Config
-from mjxrl.machine import runtime
+from mjxrl.machine import devices
 
 Row = dict[str, Any]
 
@@ -131,7 +131,7 @@ def default_config(
     `num_envs` is 8 by default with the preset laptop, else 4096 where MJX runs on a GPU and 64 otherwise.
     `preset="auto"` is fast with many worlds on a GPU, else paper; `device="auto"` looks for a GPU.
     """
-    on_gpu = device == "cuda" or (device == "auto" and runtime.cuda_problem() is None)
+    on_gpu = device == "cuda" or (device == "auto" and devices.cuda_problem() is None)
     mjx_on_gpu = on_gpu and backend != "native"
     if num_envs is None:
         num_envs = LAPTOP_WORLDS if preset == "laptop" else 4096 if mjx_on_gpu else 64

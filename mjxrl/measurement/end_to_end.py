@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mjxrl.config.presets import merged
-from mjxrl.machine import runtime
+from mjxrl.machine import threads
 from mjxrl.measurement.kernels import profiled
 from mjxrl.measurement.setting import Setting, fill
 from mjxrl.measurement.timing import Contestant, calls_in, rates, ratios, sample, timed
@@ -105,7 +105,7 @@ def alone(setting: Setting, trainer: Trainer) -> dict[str, Contestant]:
 
     parts: dict[str, Callable[[], object]] = {"physics": lambda: env.step(action), "learner": learn}
     if setting.device.type == "cpu":
-        cores = runtime.available_cores()
+        cores = threads.available_cores()
         everywhere = setting.env(threads=cores) if setting.backend == "native" else env  # XLA takes all cores anyway
         everywhere.reset()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mjxrl
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, threads, versions
 from mjxrl.measurement.startup import CACHES
 from mjxrl.measurement.timing import sample
 from mjxrl.measurement.worker import Job
@@ -55,9 +55,9 @@ def benchmark(
         What goes into the JSON file; "failures" lists what could not be measured.
     """
     report: dict[str, Any] = {
-        "device": runtime.device_name(device),
-        "cores": runtime.available_cores(),
-        "versions": runtime.versions(),
+        "device": devices.device_name(device),
+        "cores": threads.available_cores(),
+        "versions": versions.versions(),
         "load_average_before": _load_average(),
         "repeats": repeats,
         "seconds": seconds,

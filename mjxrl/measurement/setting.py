@@ -10,7 +10,7 @@ import torch
 from mjxrl.config import Config
 from mjxrl.config.presets import merged
 from mjxrl.envs.task import Task
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, threads
 from mjxrl.replay import Replay
 from mjxrl.training import launch
 from mjxrl.worlds.vector_env import VectorEnv, observation_size
@@ -23,7 +23,7 @@ class Setting:
     config: Config
     backend: str
     device: torch.device
-    threads: runtime.Threads
+    threads: threads.Threads
     repeats: int
     seconds: float
 
@@ -74,14 +74,14 @@ def set_up(config: Config, repeats: int, seconds: float) -> Setting:
         UnavailableError: the device or the backend asked for is not there.
         MemoryProblem: the run would not fit.
     """
-    kind = runtime.resolve_device(config.device)
-    backend = runtime.resolve_backend(config.backend, kind)[0]
+    kind = devices.resolve_device(config.device)
+    backend = devices.resolve_backend(config.backend, kind)[0]
     unsaved = merged(config, {"checkpoint": {"replay": False}})  # the replay passes through the RAM only to be saved
     launch.prepare(unsaved, kind, backend)
-    rule = runtime.split_threads(runtime.available_cores(), backend, kind)
-    threads = runtime.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
-    runtime.set_torch_threads(threads.learner)
-    return Setting(config, backend, torch.device(kind), threads, repeats, seconds)
+    rule = threads.split_threads(threads.available_cores(), backend, kind)
+    share = threads.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
+    threads.set_torch_threads(share.learner)
+    return Setting(config, backend, torch.device(kind), share, repeats, seconds)
 
 
 def fill(replay: Replay) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from mjxrl.cli.parse import parse_config, refuse
-from mjxrl.machine import runtime
-from mjxrl.storage.run_dir import RunError
+from mjxrl.errors import RunError, UnavailableError
+from mjxrl.machine import devices, settings
 
 
 class Job(TypedDict):
@@ -34,7 +34,7 @@ def main() -> int:
     job: Job = json.loads(sys.stdin.read())
     try:
         Path(job["out"]).write_text(json.dumps(do(job), default=str))
-    except (RunError, runtime.UnavailableError) as error:
+    except (RunError, UnavailableError) as error:
         refuse([str(error)])
     return 0
 
@@ -47,8 +47,8 @@ def do(job: Job) -> dict[str, Any]:
         RunError: the run would not fit into memory.
     """
     config = parse_config(job["flags"], "mjxrl-benchmark")
-    device = runtime.resolve_device(config.device)
-    runtime.set_up(device, runtime.resolve_backend(config.backend, device)[0])  # before anything imports jax
+    device = devices.resolve_device(config.device)
+    settings.set_up(device, devices.resolve_backend(config.backend, device)[0])  # before anything imports jax
     if job["section"] == ["startup"]:
         from mjxrl.measurement import startup
 

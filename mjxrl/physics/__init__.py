@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Array, Distribution, Namespace, Task, View
-from mjxrl.machine.runtime import WITHOUT_WARP, UnavailableError
+from mjxrl.errors import UnavailableError
+from mjxrl.machine.devices import WITHOUT_WARP
 
 State = Any  # a pytree of arrays on MJX, a token over buffers on native
 

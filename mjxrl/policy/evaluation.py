@@ -15,9 +15,10 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.envs.task import Task
+from mjxrl.errors import RunError
 from mjxrl.learners import make_learner
 from mjxrl.storage import checkpoint
-from mjxrl.storage.run_dir import RunError, load_config
+from mjxrl.storage.run_dir import load_config
 from mjxrl.worlds.vector_env import VectorEnv
 
 Policy = Callable[[Tensor], Tensor]  # obs (N, O) to actions (N, A) in [-1, 1]

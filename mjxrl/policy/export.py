@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mjxrl.machine import runtime
+from mjxrl.errors import RunError
+from mjxrl.machine import settings
 from mjxrl.physics import control_range
 from mjxrl.policy.policy import Policy, PolicyInfo, load_policy, save_policy
 from mjxrl.storage import checkpoint
 from mjxrl.storage.files import write_atomically
-from mjxrl.storage.run_dir import RunError, load_config
+from mjxrl.storage.run_dir import load_config
 
 ONNX = "policy.onnx"
 WITHOUT_ONNX = "--onnx: allowed with the ONNX packages: pip install 'mjxrl[onnx]'"
@@ -32,7 +33,7 @@ def export_run(run_dir: Path, *, which: str = "latest", out: Path | None = None,
         RunError: the run or the checkpoint cannot be used, or the ONNX packages are missing.
         OSError: `out` cannot be written.
     """
-    runtime.keep_mujoco_log_out_of_the_way()
+    settings.keep_mujoco_log_out_of_the_way()
     config, out = load_config(run_dir), out or run_dir / "policy"
     expect = {"env": config.env, "algo": config.algo}
     step = checkpoint.read_manifest(run_dir, which, expect)["step"]

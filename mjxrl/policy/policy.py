@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from mjxrl.errors import PolicyError
 from mjxrl.learners import sac, td3
 from mjxrl.networks.mlp import Layer, Network
 from mjxrl.networks.statistics import RunningNorm
@@ -33,10 +34,6 @@ _ACTIONS: dict[str, Callable[[list[Layer], Tensor], Tensor]] = {
     "td3": td3.policy,
     "sac": lambda layers, obs: sac.policy(layers, obs).mean.tanh(),
 }
-
-
-class PolicyError(ValueError):
-    """A policy cannot be loaded; the message is one line."""
 
 
 @dataclass(frozen=True)

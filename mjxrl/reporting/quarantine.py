@@ -13,14 +13,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from mjxrl.errors import DivergedError
 from mjxrl.storage.files import write_atomically
 
 FILE = "diverged.safetensors"
 KEPT = 16  # cases: the first ones; later ones are often their consequence
-
-
-class DivergedError(RuntimeError):
-    """A world diverged and `--on-nan raise` was asked for; the message is one line."""
 
 
 class Quarantine:

@@ -21,18 +21,14 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from mjxrl.errors import CheckpointError
 from mjxrl.storage.files import digest, sync_folder, write_atomically
-from mjxrl.storage.run_dir import RunError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 REPLAY = "replay"  # the one file that a checkpoint may go without
 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # file name to its tensors
-
-
-class CheckpointError(RunError):
-    """A checkpoint is missing, damaged or does not fit; the message is one line."""
 
 
 def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str = "step") -> Path:

@@ -13,14 +13,11 @@ from typing import Any, get_type_hints
 
 from mjxrl.config import Config
 from mjxrl.envs import task_class
-from mjxrl.machine import runtime
+from mjxrl.errors import RunError
+from mjxrl.machine import versions
 from mjxrl.storage.files import digest, write_atomically
 
 CONFIG = "config.json"
-
-
-class RunError(ValueError):
-    """A run directory, or something in it, cannot be used; the message is one line."""
 
 
 def create(config: Config) -> Path:
@@ -41,7 +38,7 @@ def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
     file = path / CONFIG
     earlier = json.loads(file.read_text()) if file.exists() else None
     history = [*earlier.pop("earlier", []), earlier] if earlier else []
-    plain, about = _plain(config), {"resolved": resolved, "versions": runtime.versions(), "earlier": history}
+    plain, about = _plain(config), {"resolved": resolved, "versions": versions.versions(), "earlier": history}
     write_atomically(file, json.dumps({"config": plain, "sha256": digest(plain), **about}, indent=2).encode() + b"\n")
 
 

@@ -17,15 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mjxrl.config import Config
-from mjxrl.storage.run_dir import RunError
+from mjxrl.errors import MemoryProblem
 
 GIB = 2**30
 LIBRARIES = {"cpu": 0.5 * GIB, "cuda": 1.0 * GIB}  # code, and on a GPU the contexts of torch and jax
 SCRATCH = 8  # MJX: state and temporaries of a program, in states; 2 as XLA's analysis has it on the CPU
-
-
-class MemoryProblem(RunError):  # noqa: N818 (MemoryError is Python's own, for when it is too late)
-    """A run does not fit into memory; the message is one line."""
 
 
 class Need(NamedTuple):

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.machine import runtime
+from mjxrl.errors import CheckpointError, RunError
+from mjxrl.machine import devices, settings, threads
 from mjxrl.policy.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
 from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.reporting.plotting import plot_runs
 from mjxrl.storage import checkpoint, run_dir
-from mjxrl.storage.checkpoint import CheckpointError
 from mjxrl.storage.files import write_atomically
-from mjxrl.storage.run_dir import RunError
 from mjxrl.training import budget
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
@@ -42,21 +41,21 @@ def train(config: Config) -> int:
     Whatever is raised before the first line of metrics, a new run leaves no folder.
     """
     stop = Stop(config.max_minutes)
-    kind = runtime.resolve_device(config.device)
-    backend, reason = runtime.resolve_backend(config.backend, kind)
+    kind = devices.resolve_device(config.device)
+    backend, reason = devices.resolve_backend(config.backend, kind)
     room = prepare(config, kind, backend)
-    rule = runtime.split_threads(runtime.available_cores(), backend, kind)
-    threads = runtime.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
-    runtime.set_torch_threads(threads.learner)
-    device, name = torch.device(kind), runtime.device_name(kind)
+    rule = threads.split_threads(threads.available_cores(), backend, kind)
+    share = threads.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
+    threads.set_torch_threads(share.learner)
+    device, name = torch.device(kind), devices.device_name(kind)
     weights = initial_weights(config)
 
-    resolved = {"device": kind, "device_name": name, "backend": backend, "threads": threads._asdict()}
+    resolved = {"device": kind, "device_name": name, "backend": backend, "threads": share._asdict()}
     path = config.resume or run_dir.create(config)
     with run_dir.locked(path), leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
         run_dir.note(path, config, resolved)
-        runtime.mujoco_log_to(path / "mujoco.log")
-        config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=threads.physics))
+        settings.mujoco_log_to(path / "mujoco.log")
+        config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=share.physics))
         with refusing(f"--env {config.env} on backend {backend}"):
             trainer = Trainer(config, backend, device, path)
         remarks = restore_newest(trainer) if config.resume else []
@@ -72,8 +71,8 @@ def train(config: Config) -> int:
             logger.say(f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}")
             logger.say(f"device {kind} ({name}), backend {backend} ({reason})")
             logger.say(f"preset {config.preset}: {in_words(config)}")
-            logger.say(f"threads: {threads.physics} physics, {threads.learner} learner")
-            unused = runtime.unused_gpu() if kind == "cpu" and config.device == "auto" else None
+            logger.say(f"threads: {share.physics} physics, {share.learner} learner")
+            unused = devices.unused_gpu() if kind == "cpu" and config.device == "auto" else None
             for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
                 logger.say(remark)
             budget.check_program(config, backend, kind, room, trainer.env.program_bytes())
@@ -96,14 +95,14 @@ def prepare(config: Config, device: str, backend: str) -> budget.Room:
         RunError: the task's MJCF cannot be read.
     """
     if device == "cuda":
-        runtime.confirm_torch_sees_cuda()
-    runtime.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
+        devices.confirm_torch_sees_cuda()
+    settings.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
     with refusing(f"--env {config.env}"):
         room = budget.check(config, backend, device)  # the first to read the MJCF
     # a process that has imported jax already has divided the memory
-    runtime.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else room.jax_share)
+    settings.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else room.jax_share)
     if room.jax_share is not None:
-        runtime.confirm_jax_sees_cuda(backend)
+        devices.confirm_jax_sees_cuda(backend)
     return room
 
 

@@ -180,13 +180,13 @@ def make_vec(
         ValueError: an unknown task, backend or device.
         TypeError: a keyword that the task does not have.
     """
-    from mjxrl.machine import runtime
+    from mjxrl.machine import devices, settings
 
-    kind = runtime.resolve_device(device)
-    chosen, _ = runtime.resolve_backend(backend, kind)
+    kind = devices.resolve_device(device)
+    chosen, _ = devices.resolve_backend(backend, kind)
     if chosen != "native":
-        runtime.set_up(kind, chosen)
-    runtime.keep_mujoco_log_out_of_the_way()
+        settings.set_up(kind, chosen)
+    settings.keep_mujoco_log_out_of_the_way()
     task = task_class(env_id)(**task_keywords)
     return VectorEnv(task, num_envs, backend=chosen, device=torch.device(kind), seed=seed, physics=physics)
 

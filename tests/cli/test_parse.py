@@ -16,7 +16,7 @@ from mjxrl.cli.parse import parse_config
 from mjxrl.config import Config
 from mjxrl.config.presets import default_config
 from mjxrl.envs import task_class
-from mjxrl.machine import runtime
+from mjxrl.machine import devices
 from mjxrl.storage import run_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,7 +147,7 @@ class TestRefusals:
         assert line == "--run-dir run: allowed: a folder that is empty or does not exist yet"
 
     def test_cuda_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr(runtime, "cuda_problem", lambda: "no NVIDIA driver was found")
+        monkeypatch.setattr(devices, "cuda_problem", lambda: "no NVIDIA driver was found")
         [line] = refusals(["--device", "cuda"], capsys)
         assert line.startswith("--device cuda: allowed: auto, cpu on this machine")
         assert line.endswith("no NVIDIA driver was found")

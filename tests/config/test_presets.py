@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mjxrl.config.presets import default_config, merged
 from mjxrl.config.rules import validate
 from mjxrl.config.schema import ALGORITHMS, BACKENDS, PRESETS, Config
-from mjxrl.machine import runtime
+from mjxrl.machine import devices
 
 TASKS = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
 
@@ -95,9 +95,9 @@ def test_many_worlds_on_a_gpu_learn_from_few_large_batches() -> None:
 
 
 def test_auto_asks_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "cuda_problem", lambda: None)
+    monkeypatch.setattr(devices, "cuda_problem", lambda: None)
     assert default_config("Ant-v5", "td3").num_envs == 4096
-    monkeypatch.setattr(runtime, "cuda_problem", lambda: "no GPU")
+    monkeypatch.setattr(devices, "cuda_problem", lambda: "no GPU")
     assert default_config("Ant-v5", "td3").num_envs == 64
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from mjxrl.machine import runtime
+from mjxrl.machine import settings
 from mjxrl.storage import checkpoint
 from tests.helpers.forked_runs import EVERY, Ended, Process, resume, resumed, start
 from tests.helpers.small_runs import rows_of
@@ -222,7 +222,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, required=True)
     given = options.parse_args()
     torch.set_num_threads(1)
-    runtime.set_up("cpu", "native")
+    settings.set_up("cpu", "native")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         parts: dict[str, Callable[[], Any]] = {

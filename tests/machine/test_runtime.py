@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mjxrl.machine import runtime
-from mjxrl.machine.runtime import UnavailableError
+from mjxrl.errors import UnavailableError
+from mjxrl.machine import devices, settings, threads, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,10 +32,10 @@ def python(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProc
 class TestSetUp:
     def test_jax_sees_the_settings(self, tmp_path: Path) -> None:
         code = """
-from mjxrl.machine import runtime
-runtime.set_up("cpu", "jax", jax_memory_fraction=0.25)
+from mjxrl.machine import devices, settings, threads, versions
+settings.set_up("cpu", "jax", jax_memory_fraction=0.25)
 import jax, os
-runtime.set_up("cpu", "jax", jax_memory_fraction=0.25)  # again: the same, so nothing is missed
+settings.set_up("cpu", "jax", jax_memory_fraction=0.25)  # again: the same, so nothing is missed
 print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.config.jax_compilation_cache_dir,
       jax.config.jax_persistent_cache_min_compile_time_secs, os.environ["XLA_CLIENT_MEM_FRACTION"],
       os.environ.get("MUJOCO_GL"))
@@ -50,7 +50,7 @@ print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.con
         monkeypatch.delenv("JAX_DEFAULT_MATMUL_PRECISION", raising=False)
         before = dict(os.environ)
         with pytest.raises(RuntimeError, match=r"before importing jax.*JAX_DEFAULT_MATMUL_PRECISION=highest"):
-            runtime.set_up("cpu", "native")
+            settings.set_up("cpu", "native")
         assert dict(os.environ) == before
 
     def test_the_users_own_settings_win_except_where_results_depend_on_them(
@@ -60,7 +60,7 @@ print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.con
         monkeypatch.setattr(os, "environ", os.environ.copy())
         os.environ |= {"MUJOCO_GL": "osmesa", "JAX_COMPILATION_CACHE_DIR": "/elsewhere"}
         os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "tensorfloat32"
-        runtime.set_up("cuda", "jax")
+        settings.set_up("cuda", "jax")
         assert os.environ["MUJOCO_GL"] == "osmesa"
         assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
         assert os.environ["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
@@ -69,64 +69,64 @@ print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.con
     def test_native_leaves_the_platform_of_an_imported_jax_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "jax", sys)  # stands for an imported jax
         monkeypatch.setattr(os, "environ", {**os.environ, "JAX_PLATFORMS": "cuda,cpu"})
-        runtime.set_up("cuda", "native")
+        settings.set_up("cuda", "native")
         assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
         with pytest.raises(RuntimeError, match="JAX_PLATFORMS=cpu"):
-            runtime.set_up("cpu", "jax")
+            settings.set_up("cpu", "jax")
 
     @pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
     def test_the_users_share_of_memory_wins_under_either_name(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, "jax", raising=False)
-        monkeypatch.setattr(runtime, "_set_here", {})
+        monkeypatch.setattr(settings, "_set_here", {})
         environ = {key: value for key, value in os.environ.items() if not key.endswith("CLIENT_MEM_FRACTION")}
         monkeypatch.setattr(os, "environ", environ | {name: "0.9"})
-        runtime.set_up("cuda", "jax", jax_memory_fraction=0.25)
+        settings.set_up("cuda", "jax", jax_memory_fraction=0.25)
         found = {key: value for key, value in os.environ.items() if key.endswith("CLIENT_MEM_FRACTION")}
         assert found == {name: "0.9"}  # jax refuses to start with both
 
 
 class TestDevice:
     def test_cuda_never_falls_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runtime, "cuda_problem", lambda: "no NVIDIA driver was found")
-        assert runtime.resolve_device("auto") == "cpu"
+        monkeypatch.setattr(devices, "cuda_problem", lambda: "no NVIDIA driver was found")
+        assert devices.resolve_device("auto") == "cpu"
         with pytest.raises(UnavailableError, match=r"^--device cuda: allowed: .*no NVIDIA driver was found$"):
-            runtime.resolve_device("cuda")
+            devices.resolve_device("cuda")
 
     def test_auto_takes_a_gpu_that_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runtime, "cuda_problem", lambda: None)
-        assert [runtime.resolve_device(d) for d in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+        monkeypatch.setattr(devices, "cuda_problem", lambda: None)
+        assert [devices.resolve_device(d) for d in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
 
     def test_what_is_missing_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runtime, "_installed", lambda *names: "2.13.0+cpu")
-        said = runtime.cuda_problem() or ""
+        monkeypatch.setattr(versions, "installed", lambda *names: "2.13.0+cpu")
+        said = devices.cuda_problem() or ""
         assert said.startswith("the installed torch 2.13.0+cpu is a CPU build: pip install ")
-        monkeypatch.setattr(runtime, "_installed", lambda *names: "2.13.0")
+        monkeypatch.setattr(versions, "installed", lambda *names: "2.13.0")
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert runtime.cuda_problem() == "CUDA_VISIBLE_DEVICES hides every GPU"
+        assert devices.cuda_problem() == "CUDA_VISIBLE_DEVICES hides every GPU"
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-        monkeypatch.setattr(runtime, "_cuda_driver", lambda: None)
-        assert runtime.cuda_problem() == "no NVIDIA driver was found"
+        monkeypatch.setattr(devices, "_cuda_driver", lambda: None)
+        assert devices.cuda_problem() == "no NVIDIA driver was found"
 
     def test_the_probe_agrees_with_torch(self) -> None:
         import torch
 
-        assert (runtime.cuda_problem() is None) == torch.cuda.is_available()
+        assert (devices.cuda_problem() is None) == torch.cuda.is_available()
 
     def test_unknown_names_are_refused(self) -> None:
         with pytest.raises(UnavailableError, match="--device gpu: allowed: auto, cpu, cuda"):
-            runtime.resolve_device("gpu")
+            devices.resolve_device("gpu")
         with pytest.raises(UnavailableError, match="--backend warp9: allowed: auto, jax, warp, native"):
-            runtime.resolve_backend("warp9", "cpu")
+            devices.resolve_backend("warp9", "cpu")
 
     def test_backend_by_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runtime, "_installed", lambda *names: "0.10.2")
-        assert runtime.resolve_backend("auto", "cuda")[0] == "jax"
-        assert runtime.resolve_backend("auto", "cpu") == ("native", runtime._BACKEND_FOR["cpu"][1])
-        assert runtime.resolve_backend("jax", "cpu") == ("jax", "as asked")
-        assert runtime.resolve_backend("native", "cuda") == ("native", "as asked")
-        monkeypatch.setattr(runtime, "_installed", lambda *names: None)
+        monkeypatch.setattr(versions, "installed", lambda *names: "0.10.2")
+        assert devices.resolve_backend("auto", "cuda")[0] == "jax"
+        assert devices.resolve_backend("auto", "cpu") == ("native", devices._BACKEND_FOR["cpu"][1])
+        assert devices.resolve_backend("jax", "cpu") == ("jax", "as asked")
+        assert devices.resolve_backend("native", "cuda") == ("native", "as asked")
+        monkeypatch.setattr(versions, "installed", lambda *names: None)
         with pytest.raises(UnavailableError, match="jax has no CUDA plugin"):
-            runtime.resolve_backend("auto", "cuda")
+            devices.resolve_backend("auto", "cuda")
 
 
 class TestThreads:
@@ -134,24 +134,24 @@ class TestThreads:
     def test_each_side_gets_a_thread_and_no_side_more_than_there_are(
         self, cores: int, backend: str, device: str
     ) -> None:
-        physics, learner = runtime.split_threads(cores, backend, device)
+        physics, learner = threads.split_threads(cores, backend, device)
         assert 1 <= physics <= cores
         assert 1 <= learner <= cores
         if backend == "native" and cores >= 4:
             assert physics + learner <= cores
 
     def test_examples(self) -> None:
-        assert runtime.split_threads(1, "native", "cpu") == (1, 1)
-        assert runtime.split_threads(2, "native", "cpu") == (1, 2)
-        assert runtime.split_threads(8, "native", "cpu") == (2, 6)
-        assert runtime.split_threads(16, "native", "cuda") == (15, 1)
+        assert threads.split_threads(1, "native", "cpu") == (1, 1)
+        assert threads.split_threads(2, "native", "cpu") == (1, 2)
+        assert threads.split_threads(8, "native", "cpu") == (2, 6)
+        assert threads.split_threads(16, "native", "cuda") == (15, 1)
 
     def test_torch_takes_the_number(self) -> None:
         import torch
 
         before = torch.get_num_threads()
         try:
-            runtime.set_torch_threads(1)
+            threads.set_torch_threads(1)
             assert torch.get_num_threads() == 1
         finally:
             torch.set_num_threads(before)
@@ -160,7 +160,7 @@ class TestThreads:
 def test_mujocos_warnings_go_to_the_run_directory_and_nowhere_else(tmp_path: Path) -> None:
     code = """
 import mujoco, pathlib
-from mjxrl.machine.runtime import mujoco_log_to
+from mjxrl.machine.settings import mujoco_log_to
 pathlib.Path("run").mkdir()
 mujoco_log_to(pathlib.Path("run/mujoco.log"))
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><body><joint name='hinge'/><geom size='1'/></body>"
@@ -178,8 +178,8 @@ mujoco.mj_step(model, data)
 
 
 def test_versions_and_names() -> None:
-    versions = runtime.versions()
-    assert {"python", "torch", "jax", "mujoco", "mujoco-mjx", "gymnasium", "numpy"} <= versions.keys()
-    assert versions["mujoco"].startswith("3.17")
-    assert runtime.device_name("cpu").endswith(("core", "cores"))
-    assert 1 <= runtime.available_cores() <= (os.cpu_count() or 1)
+    found = versions.versions()
+    assert {"python", "torch", "jax", "mujoco", "mujoco-mjx", "gymnasium", "numpy"} <= found.keys()
+    assert found["mujoco"].startswith("3.17")
+    assert devices.device_name("cpu").endswith(("core", "cores"))
+    assert 1 <= threads.available_cores() <= (os.cpu_count() or 1)

@@ -18,7 +18,7 @@ from rich.console import Console
 from mjxrl.cli.benchmark import main, parse_options
 from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
-from mjxrl.machine import runtime
+from mjxrl.machine import devices, threads
 from mjxrl.measurement import end_to_end, learner, memory_use, physics, sampling, startup
 from mjxrl.measurement.report import SECTIONS, FailedError, benchmark, scaling
 from mjxrl.measurement.setting import Setting
@@ -37,7 +37,7 @@ def setting(env: str, backend: str = "native") -> Setting:
     }
     config = default_config(env, "td3", num_envs=2, backend=backend, device="cpu", preset="laptop")
     config = merged(merged(config, row), {"task": task_class(env)()})
-    return Setting(config, backend, torch.device("cpu"), runtime.Threads(1, 1), repeats=2, seconds=0.001)
+    return Setting(config, backend, torch.device("cpu"), threads.Threads(1, 1), repeats=2, seconds=0.001)
 
 
 def refused(argv: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -62,7 +62,7 @@ def test_the_curve_over_two_numbers_of_worlds(
     assert run(words, monkeypatch) == 0
     report = json.loads(out.read_text())
     assert report["argv"] == words and report["failures"] == []
-    assert report["device"] == runtime.device_name("cpu") and "torch" in report["versions"]
+    assert report["device"] == devices.device_name("cpu") and "torch" in report["versions"]
     assert [found["num_envs"] for found in report["worlds"]] == [2, 4]
     for found in report["worlds"]:
         assert found["threads"].keys() == {"physics", "learner"} and found["backend"] == "native"

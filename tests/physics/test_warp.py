@@ -14,7 +14,8 @@ from mjxrl.checks.parity import Report
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import TASKS
 from mjxrl.envs.half_cheetah import HalfCheetah
-from mjxrl.machine import runtime
+from mjxrl.errors import UnavailableError
+from mjxrl.machine import devices, versions
 from mjxrl.physics import make_physics
 from mjxrl.worlds.vector_env import VectorEnv
 
@@ -71,9 +72,9 @@ def test_frames_are_one_choice_per_process(cheetah_warp: VectorEnv) -> None:
 
 
 def test_without_its_extra_it_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_installed", lambda *names: None)
-    with pytest.raises(runtime.UnavailableError, match=r"^--backend warp: .*pip install 'mjxrl\[warp\]'$"):
-        runtime.resolve_backend("warp", "cpu")
+    monkeypatch.setattr(versions, "installed", lambda *names: None)
+    with pytest.raises(UnavailableError, match=r"^--backend warp: .*pip install 'mjxrl\[warp\]'$"):
+        devices.resolve_backend("warp", "cpu")
     code = """
 import sys
 sys.modules["warp"] = None  # as if it were not installed
@@ -86,7 +87,7 @@ except ValueError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1:] == [runtime.WITHOUT_WARP], done.stderr
+    assert done.stdout.splitlines()[-1:] == [devices.WITHOUT_WARP], done.stderr
 
 
 def test_a_task_with_its_own_dynamics_is_refused_by_name() -> None:

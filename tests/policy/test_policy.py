@@ -15,10 +15,11 @@ import torch
 
 import mjxrl
 from mjxrl.cli.export import parse_options
+from mjxrl.errors import PolicyError
 from mjxrl.learners import make_learner
 from mjxrl.policy.evaluation import load_run_policy
 from mjxrl.policy.export import export_run, write_onnx
-from mjxrl.policy.policy import Policy, PolicyError, PolicyInfo, load_policy, save_policy
+from mjxrl.policy.policy import Policy, PolicyInfo, load_policy, save_policy
 from tests.helpers.small_runs import small, train
 
 RUN_ALONE = """

@@ -18,8 +18,9 @@ from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.pendulum import Pendulum
 from mjxrl.envs.task import Array, Namespace, Task, View
+from mjxrl.errors import DivergedError
 from mjxrl.reporting.metrics import MetricsLogger
-from mjxrl.reporting.quarantine import FILE, KEPT, DivergedError, Quarantine
+from mjxrl.reporting.quarantine import FILE, KEPT, Quarantine
 from mjxrl.training.launch import train as launch
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mjxrl.errors import CheckpointError
 from mjxrl.storage import checkpoint
-from mjxrl.storage.checkpoint import CheckpointError
 
 INFO = {"env": "Ant-v5", "algo": "sac"}
 

@@ -11,8 +11,8 @@ from mjxrl.config.presets import default_config, merged
 from mjxrl.envs.ant import Ant
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.task import Task
+from mjxrl.errors import RunError
 from mjxrl.storage import run_dir
-from mjxrl.storage.run_dir import RunError
 
 
 @pytest.mark.parametrize("task", [Ant(ctrl_cost_weight=0.25), HalfCheetah(ctrl_cost_weight=0.25)])

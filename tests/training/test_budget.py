@@ -17,10 +17,11 @@ from mjxrl.config import Config
 from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
-from mjxrl.machine import runtime
+from mjxrl.errors import MemoryProblem, UnavailableError
+from mjxrl.machine import devices, settings
 from mjxrl.replay import Replay
 from mjxrl.training import budget
-from mjxrl.training.budget import GIB, MemoryProblem, Need
+from mjxrl.training.budget import GIB, Need
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
 from mjxrl.worlds.vector_env import VectorEnv
@@ -246,36 +247,34 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
 
 def test_torch_without_the_gpu_that_the_driver_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(runtime.UnavailableError, match=r"torch .* sees no GPU while the driver does: pip install"):
-        runtime.confirm_torch_sees_cuda()
+    with pytest.raises(UnavailableError, match=r"torch .* sees no GPU while the driver does: pip install"):
+        devices.confirm_torch_sees_cuda()
 
 
 def test_jax_without_the_gpu_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    def devices(kind: str) -> list[Any]:
+    def none(kind: str) -> list[Any]:
         raise RuntimeError(f"unknown backend {kind}")
 
-    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(devices=devices, __version__="0.10"))
-    with pytest.raises(
-        runtime.UnavailableError, match=r"jax 0.10 sees no GPU while torch does: pip install 'mjxrl\[cuda\]'"
-    ):
-        runtime.confirm_jax_sees_cuda("jax")
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(devices=none, __version__="0.10"))
+    with pytest.raises(UnavailableError, match=r"jax 0.10 sees no GPU while torch does: pip install 'mjxrl\[cuda\]'"):
+        devices.confirm_jax_sees_cuda("jax")
 
 
 def test_set_up_may_be_told_the_share_later_but_a_users_own_setting_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_CLIENT_MEM_FRACTION")
     monkeypatch.delitem(sys.modules, "jax", raising=False)
-    monkeypatch.setattr(runtime, "_set_here", {})
+    monkeypatch.setattr(settings, "_set_here", {})
     for name in ("JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS", *names):
         monkeypatch.setenv(name, "before")
     for name in names:
         monkeypatch.delenv(name)
-    runtime.set_up("cuda", "jax")
+    settings.set_up("cuda", "jax")
     assert os.environ[names[0]] == "false" and names[1] not in os.environ
-    runtime.set_up("cuda", "jax", jax_memory_fraction=0.25)
+    settings.set_up("cuda", "jax", jax_memory_fraction=0.25)
     assert [os.environ[name] for name in names] == ["true", "0.250"]
-    monkeypatch.setattr(runtime, "_set_here", {})
+    monkeypatch.setattr(settings, "_set_here", {})
     monkeypatch.setenv(names[1], "0.5")
-    runtime.set_up("cuda", "jax", jax_memory_fraction=0.25)
+    settings.set_up("cuda", "jax", jax_memory_fraction=0.25)
     assert os.environ[names[1]] == "0.5"
     for name in names:
         monkeypatch.delenv(name)

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from mjxrl.cli import train as command
+from mjxrl.errors import RunError
 from mjxrl.reporting.metrics import CsvFile, MetricsLogger
 from mjxrl.storage import checkpoint
-from mjxrl.storage.run_dir import RunError, load_config
+from mjxrl.storage.run_dir import load_config
 from tests.helpers.faults import DAMAGES, PARTS, damage
 from tests.helpers.small_runs import rows_of, small, train
 

@@ -8,7 +8,7 @@ import pytest
 
 from mjxrl.config import Config
 from mjxrl.envs.half_cheetah import HalfCheetah
-from mjxrl.storage.run_dir import RunError
+from mjxrl.errors import RunError
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
 from tests.helpers.small_runs import small, train

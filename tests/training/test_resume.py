@@ -17,8 +17,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from mjxrl.cli.parse import parse_config
+from mjxrl.errors import CheckpointError
 from mjxrl.storage import checkpoint
-from mjxrl.storage.checkpoint import CheckpointError
 from mjxrl.storage.run_dir import load_config
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer

@@ -1,0 +1,31 @@
+"""The errors that become one line for the user; whatever else is raised keeps its traceback."""
+
+from __future__ import annotations
+
+
+class Refusal(ValueError):  # noqa: N818 (what is refused is the user's to change; nothing broke)
+    """Something that was asked for cannot be done; the message is one line that says what is allowed instead."""
+
+
+class UnavailableError(Refusal):
+    """A device or a backend was asked for that this machine lacks."""
+
+
+class RunError(Refusal):
+    """A run directory, or something in it, cannot be used."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint is missing, damaged or does not fit."""
+
+
+class MemoryProblem(RunError):  # noqa: N818 (MemoryError is Python's own, for when it is too late)
+    """A run does not fit into memory."""
+
+
+class PolicyError(Refusal):
+    """A policy cannot be loaded."""
+
+
+class DivergedError(RuntimeError):
+    """A world diverged and `--on-nan raise` was asked for."""

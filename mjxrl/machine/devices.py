@@ -1,0 +1,147 @@
+"""Which processor a run uses, and whether torch and jax can; asks the driver, imports neither."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from pathlib import Path
+
+from mjxrl.config.schema import BACKENDS, DEVICES
+from mjxrl.errors import UnavailableError
+from mjxrl.machine import versions
+from mjxrl.machine.threads import available_cores
+
+# what `--backend auto` means on each device, and why
+_BACKEND_FOR = {
+    "cuda": ("jax", "MJX steps thousands of worlds at once on the GPU"),  # until warp has been timed beside it
+    "cpu": ("native", "on a CPU, MuJoCo in C is about 20 times as fast as MJX"),
+}
+
+WITHOUT_WARP = "--backend warp: allowed: jax, native without Warp: pip install 'mjxrl[warp]'"
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu" or "cuda": what was asked for, or for "auto" a GPU if there is a usable one.
+
+    Raises:
+        UnavailableError: "cuda" was asked for and is not there; it never falls back to the CPU.
+    """
+    if device not in DEVICES:
+        raise UnavailableError(f"--device {device}: allowed: {', '.join(DEVICES)}")
+    if device == "cpu":
+        return "cpu"
+    missing = cuda_problem()
+    if missing is None:
+        return "cuda"
+    if device == "cuda":
+        raise UnavailableError(f"--device cuda: allowed: auto, cpu on this machine, because {missing}")
+    return "cpu"
+
+
+def resolve_backend(backend: str, device: str) -> tuple[str, str]:
+    """The physics backend for a resolved device, and the reason in words.
+
+    Raises:
+        UnavailableError: jax is to run on the GPU but was installed without its CUDA plugin, or warp is missing.
+    """
+    if backend not in BACKENDS:
+        raise UnavailableError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
+    choice, reason = _BACKEND_FOR[device] if backend == "auto" else (backend, "as asked")
+    if choice == "warp" and not versions.installed("warp-lang"):
+        raise UnavailableError(WITHOUT_WARP)
+    if choice != "native" and device == "cuda" and not versions.installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
+        raise UnavailableError(
+            f"--backend {backend}: allowed: native with --device cuda here, because jax has no CUDA plugin: "
+            "pip install 'mjxrl[cuda]'"
+        )
+    return choice, reason
+
+
+def cuda_problem() -> str | None:
+    """Why torch could not use an NVIDIA GPU here, or None if it could; asks the driver, imports nothing large."""
+    torch_version = versions.installed("torch")
+    if torch_version is not None and torch_version.endswith("+cpu"):
+        return f"the installed torch {torch_version} is a CPU build: pip install --force-reinstall 'torch>=2.11'"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides every GPU"
+    driver = _cuda_driver()
+    if driver is None:
+        return "no NVIDIA driver was found"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
+        return "the NVIDIA driver sees no GPU"
+    return None
+
+
+def confirm_torch_sees_cuda() -> None:
+    """Make sure that torch can use the GPU that the driver shows.
+
+    Raises:
+        UnavailableError: it cannot; the message says what to install.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        raise UnavailableError(
+            f"--device cuda: allowed: auto, cpu on this machine, because torch {torch.__version__}, {built}, sees no "
+            "GPU while the driver does: pip install --force-reinstall 'torch>=2.11', or a newer driver"
+        )
+
+
+def confirm_jax_sees_cuda(backend: str) -> None:
+    """Make sure that jax, which is imported now, can use the GPU that torch does.
+
+    Raises:
+        UnavailableError: it cannot; the message says what to install.
+    """
+    import jax
+
+    try:
+        found = jax.devices("cuda")
+    except RuntimeError:
+        found = []
+    if not found:
+        raise UnavailableError(
+            f"--backend {backend}: allowed: native with --device cuda here, because jax {jax.__version__} sees no GPU "
+            "while torch does: pip install 'mjxrl[cuda]'"
+        )
+
+
+def unused_gpu() -> str | None:
+    """Why the GPU that the driver shows is not used, or None if there is none to use or nothing in the way."""
+    driver, count = _cuda_driver(), ctypes.c_int(0)
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or not count.value:
+        return None
+    return cuda_problem()
+
+
+def device_name(device: str) -> str:
+    """The processor's own name, such as "NVIDIA H100 80GB HBM3" or "AMD EPYC 7R13, 2 cores"."""
+    if device == "cuda":
+        driver, name = _cuda_driver(), ctypes.create_string_buffer(256)
+        if driver is not None and driver.cuInit(0) == 0 and driver.cuDeviceGetName(name, len(name), 0) == 0:
+            return name.value.decode()
+        return "NVIDIA GPU"
+    cores = available_cores()
+    return f"{_cpu_model()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _cuda_driver() -> ctypes.CDLL | None:
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        return ctypes.CDLL(library)
+    except OSError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
