@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -33,12 +33,13 @@ _MAX_SPEED, _MAX_TORQUE = 8.0, 2.0
 class Pendulum(Task):
     """The keyword and its default are those of Gymnasium's PendulumEnv; mass and length are 1."""
 
-    max_episode_steps: ClassVar = 200
     gymnasium_id: ClassVar = "Pendulum-v1"
     xml_file: ClassVar = ""  # pyright: ignore[reportIncompatibleVariableOverride] (not keywords of this task)
     frame_skip: ClassVar = 1  # pyright: ignore[reportIncompatibleVariableOverride]
 
     g: float = 10.0
+    _: KW_ONLY
+    max_episode_steps: int = 200
 
     def observation(self, xp: Namespace, view: View) -> Array:
         return xp.concatenate([xp.cos(view.qpos), xp.sin(view.qpos), view.qvel], axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from .task import Array, Distribution, Namespace, Reset, Task, View
@@ -16,7 +16,6 @@ class Pusher(Task):
     """Keywords and defaults are those of Gymnasium's PusherEnv."""
 
     fields: ClassVar = ("qpos", "qvel", "xpos")
-    max_episode_steps: ClassVar = 100
     gymnasium_id: ClassVar = "Pusher-v5"
 
     xml_file: str = "pusher_v5.xml"
@@ -24,6 +23,8 @@ class Pusher(Task):
     reward_near_weight: float = 0.5
     reward_dist_weight: float = 1.0
     reward_control_weight: float = 0.1
+    _: KW_ONLY
+    max_episode_steps: int = 100
 
     def observation(self, xp: Namespace, view: View) -> Array:
         bodies = [self._body(view, name) for name in ("tips_arm", "object", "goal")]

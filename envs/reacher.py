@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from .task import Array, Distribution, Namespace, Reset, Task, View
@@ -14,13 +14,14 @@ class Reacher(Task):
     """Keywords and defaults are those of Gymnasium's ReacherEnv."""
 
     fields: ClassVar = ("qpos", "qvel", "xpos")
-    max_episode_steps: ClassVar = 50
     gymnasium_id: ClassVar = "Reacher-v5"
 
     xml_file: str = "reacher.xml"
     frame_skip: int = 2
     reward_dist_weight: float = 1.0
     reward_control_weight: float = 1.0
+    _: KW_ONLY
+    max_episode_steps: int = 50
 
     def observation(self, xp: Namespace, view: View) -> Array:
         angles = view.qpos[:, :2]

@@ -7,36 +7,23 @@ are `(N, …)`), hold no state and no random generator, and read the simulation 
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import types
 from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import mujoco
 import numpy as np
 
+from mjxrl.errors import TaskError
+
+from . import keywords as rules
+
 Array = Any  # numpy.ndarray, or jax.Array while a program is traced
 Namespace = Any  # the module numpy, or jax.numpy
 Distribution = Literal["uniform", "normal"]  # uniform on [-1, 1), standard normal
-
-# Keywords of Gymnasium's MuJoCo environments (gymnasium/envs/mujoco/mujoco_env.py) that only say how to draw one world
-_RENDERING = (
-    "render_mode",
-    "width",
-    "height",
-    "camera_id",
-    "camera_name",
-    "default_camera_config",
-    "max_geom",
-    "visual_options",
-)
 
 
 class View(NamedTuple):
@@ -69,21 +56,37 @@ class Reset(NamedTuple):
 class Task:
     """Base of all tasks; subclass it, name the MJCF in `xml_file` and write the functions below.
 
+    A subclass's fields are keywords, whether or not it repeats `@dataclass(frozen=True)`.
+
     Attributes:
         fields: the MjData fields that the view holds.
-        max_episode_steps: time limit, in environment steps.
-        gymnasium_id: the Gymnasium environment that this task equals, or None for a task of your own.
+        gymnasium_id: the Gymnasium environment that this very class equals; a subclass is another task and has none
+            unless it names one.
         max_contacts: contacts of each dimension (condim) that a world has at most, for which MJX then makes room; None:
             every pair of geoms that could touch. It decides MJX's cost; a step that fills it is counted.
+        xml_file: the MJCF: a path that starts with / . or ~, or the name of one of Gymnasium's. A compiled model (.mjb)
+            will do.
+        frame_skip: MuJoCo's steps in a step of the environment.
+        max_episode_steps: time limit, in environment steps.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("qpos", "qvel")
-    max_episode_steps: ClassVar[int] = 1000
     gymnasium_id: ClassVar[str | None] = None
     max_contacts: ClassVar[int | None] = None
 
     xml_file: str = ""
     frame_skip: int = 1
+    _: KW_ONLY
+    max_episode_steps: int = 1000
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for parent in cls.__mro__[:0:-1]:
+            if issubclass(parent, Task):
+                rules.as_dataclass(parent)
+        rules.take_defaults(cls)
+        if "gymnasium_id" not in vars(cls):
+            cls.gymnasium_id = None
 
     def __new__(cls, *_: Any, **keywords: Any) -> Self:
         """Refuse keywords that the task does not have.
@@ -91,30 +94,18 @@ class Task:
         Raises:
             TypeError: the message names the keyword and says why.
         """
-        known = [field.name for field in dataclasses.fields(cls) if field.init]
-        for name in keywords.keys() - known:
-            if name in _RENDERING:
-                raise TypeError(f"{cls.__name__}: {name} is for rendering: give it to Gymnasium's own environment")
-            close = get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise TypeError(f"{cls.__name__} has no keyword {name}{hint}: allowed are {', '.join(known)}")
+        rules.as_dataclass(cls)
+        rules.refuse_unknown(cls, keywords)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """Check the keywords' values.
+        """Check the keywords' values, and make relative paths absolute.
 
         Raises:
             TypeError: a value is not of its keyword's type.
-            ValueError: frame_skip is not positive.
+            ValueError: frame_skip or max_episode_steps is not positive.
         """
-        hints = get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not _fits(hints[field.name], value):
-                wanted = inspect.formatannotation(hints[field.name])
-                raise TypeError(f"{type(self).__name__}: {field.name} must be {wanted}, not {value!r}")
-        if self.frame_skip < 1:
-            raise ValueError(f"{type(self).__name__}: frame_skip must be 1 or more, not {self.frame_skip}")
+        rules.settle(self)
 
     def observation(self, xp: Namespace, view: View) -> Array:
         """Observation `(N, O)`; by default qpos and qvel side by side."""
@@ -154,23 +145,37 @@ class Task:
         """Whether the task has dynamics of its own."""
         return type(self).dynamics is not Task.dynamics
 
+    @property
+    def changed_keywords(self) -> dict[str, Any]:
+        """The keywords whose values are not the defaults of the class."""
+        return rules.changed(self)
+
     @cached_property
     def model(self) -> mujoco.MjModel:
-        """The compiled MJCF, read from the path `xml_file` or, for a bare name, from Gymnasium's own assets.
+        """The model that `xml_file` describes.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            TaskError: there is no such file, or MuJoCo cannot make a model of it.
         """
-        return mujoco.MjModel.from_xml_path(str(self.xml_path))
+        path = self.xml_path
+        read = mujoco.MjModel.from_binary_path if path.suffix == ".mjb" else mujoco.MjModel.from_xml_path
+        try:
+            return read(str(path))
+        except ValueError as error:
+            raise TaskError(f"xml_file {self.xml_file!r}: {' '.join(str(error).split())}") from None
 
     @property
     def xml_path(self) -> Path:
-        """The MJCF file that `xml_file` names; raises FileNotFoundError if there is none."""
-        path = Path(self.xml_file).expanduser()
-        if not self.xml_file.startswith(("~", ".", "/")):
+        """The file that `xml_file` names.
+
+        Raises:
+            TaskError: there is none.
+        """
+        path = Path(self.xml_file)
+        if not path.is_absolute():
             path = gymnasium_assets() / self.xml_file
         if not path.is_file():
-            raise FileNotFoundError(f"xml_file {self.xml_file!r}: no such MJCF file ({path})")
+            raise TaskError(f"xml_file {self.xml_file!r}: no such MJCF file ({path})")
         return path
 
     @cached_property
@@ -182,24 +187,6 @@ class Task:
     def init_qpos(self) -> np.ndarray:
         """The model's default joint positions, `(nq,)`."""
         return self.model.qpos0.copy()
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    """Whether `value` may be given for the type `hint`; types that no task of ours uses are let through."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(arg, value) for arg in args)
-    if origin is tuple and Ellipsis not in args:
-        return (
-            isinstance(value, (tuple, list))
-            and len(value) == len(args)
-            and all(_fits(arg, item) for arg, item in zip(args, value, strict=True))
-        )
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if hint in (int, float):
-        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
-    return True
 
 
 def gymnasium_assets() -> Path:

@@ -11,6 +11,10 @@ class UnavailableError(Refusal):
     """A device or a backend was asked for that this machine lacks."""
 
 
+class TaskError(Refusal):
+    """A task, or its model, cannot be used as it is written."""
+
+
 class RunError(Refusal):
     """A run directory, or something in it, cannot be used."""
 

@@ -25,6 +25,7 @@ from mjxrl.config.schema import (
     PRESETS,
     Config,
 )
+from mjxrl.errors import TaskError
 
 
 class Rule(NamedTuple):
@@ -179,7 +180,7 @@ def validate_paths(config: Config) -> list[str]:
     if getattr(config.task, "xml_file", ""):
         try:
             _ = config.task.xml_path
-        except FileNotFoundError as error:
+        except TaskError as error:
             allowed = f"a path, or the name of one of Gymnasium's MJCF files ({error})"
             problems.append(problem("task.xml_file", config.task.xml_file, allowed))
     return problems

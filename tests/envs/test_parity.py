@@ -45,6 +45,7 @@ OTHER_KEYWORDS: dict[str, list[dict[str, Any]]] = {
             "forward_reward_weight": 2.0,
             "ctrl_cost_weight": 0.5,
             "frame_skip": 2,
+            "max_episode_steps": 60,
         }
     ],
     "Hopper-v5": [
@@ -89,7 +90,7 @@ OTHER_KEYWORDS: dict[str, list[dict[str, Any]]] = {
     ],
     "InvertedDoublePendulum-v5": [{"healthy_reward": 3.0, "reset_noise_scale": 0.01, "frame_skip": 2}],
     "InvertedPendulum-v5": [{"reset_noise_scale": 0.1, "frame_skip": 1}],
-    "Pendulum-v1": [{"g": 3.0}],
+    "Pendulum-v1": [{"g": 3.0, "max_episode_steps": 150}],
     "Pusher-v5": [
         {"reward_near_weight": 2.0, "reward_dist_weight": 3.0, "reward_control_weight": 0.5, "frame_skip": 2}
     ],
@@ -158,7 +159,8 @@ def case_name(value: Any) -> str:
 def test_every_keyword_is_varied(env_id: str) -> None:
     varied = {name for keywords in OTHER_KEYWORDS[env_id] for name in keywords}
     all_of_them = {field.name for field in dataclasses.fields(task_class(env_id))}
-    assert varied | {"xml_file", "reset_noise_scale"} >= all_of_them  # those two: test_tasks.py, test_resets.py
+    assert varied | {"xml_file", "reset_noise_scale", "max_episode_steps"} >= all_of_them
+    # those: test_tasks.py, test_resets.py, and the last one where it makes a difference in STEPS
 
 
 def assert_same_step(env: VectorEnv, result: StepResult, world: int, gym: Gym, ctrl: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ from mjxrl.envs import TASKS, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.pendulum import Pendulum
 from mjxrl.envs.task import View, gymnasium_assets
+from mjxrl.errors import TaskError
 from mjxrl.physics.analytic import AnalyticState, NumpyAnalyticPhysics
 from mjxrl.physics.analytic_jax import JaxAnalyticPhysics
 from mjxrl.worlds.vector_env import VectorEnv, make_vec
@@ -34,9 +35,8 @@ def test_keywords_and_defaults_are_gymnasiums(env_id: str) -> None:
     parameters = inspect.signature(gymnasium_class(env_id)).parameters.values()
     theirs = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in RENDERING}
     ours = {p.name: p.default for p in inspect.signature(task_class(env_id)).parameters.values()}
-    assert ours == theirs
+    assert ours == {**theirs, "max_episode_steps": gymnasium.spec(env_id).max_episode_steps}  # of gymnasium.make
     assert task_class(env_id).gymnasium_id == env_id
-    assert task_class(env_id).max_episode_steps == gymnasium.spec(env_id).max_episode_steps
     assert not gymnasium.spec(env_id).kwargs
 
 
@@ -62,11 +62,13 @@ def test_rendering_keywords_are_refused_with_the_reason(env_id: str) -> None:
         ("Hopper-v5", {"healthy_z_range": (0.7,)}, TypeError, r"healthy_z_range must be tuple\[float, float\]"),
         ("Hopper-v5", {"frame_skip": 2.0}, TypeError, "frame_skip must be int, not 2.0"),
         ("Hopper-v5", {"frame_skip": 0}, ValueError, "frame_skip must be 1 or more, not 0"),
-        ("Hopper-v5", {"xml_file": "no_such.xml"}, FileNotFoundError, r"xml_file 'no_such.xml': no such MJCF file"),
+        ("Hopper-v5", {"xml_file": "no_such.xml"}, TaskError, r"xml_file 'no_such.xml': no such MJCF file"),
         ("Hopper-v5", {"xml_file": None}, TypeError, "xml_file must be str, not None"),
         ("Hopper-v5", {"healthy_rewards": 1.0}, TypeError, "no keyword healthy_rewards .did you mean healthy_reward"),
         ("Ant-v5", {"main_body": 1.5}, TypeError, r"main_body must be int \| str, not 1.5"),
-        ("Pendulum-v1", {"frame_skip": 2}, TypeError, "no keyword frame_skip: allowed are g"),
+        ("Pendulum-v1", {"frame_skip": 2}, TypeError, "no keyword frame_skip: allowed are max_episode_steps, g"),
+        ("Hopper-v5", {"max_episode_steps": 0}, ValueError, "max_episode_steps must be 1 or more, not 0"),
+        ("Hopper-v5", {"max_episode_steps": 1.5}, TypeError, "max_episode_steps must be int, not 1.5"),
     ],
 )
 def test_wrong_values_are_refused_by_name(

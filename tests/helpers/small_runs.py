@@ -17,7 +17,7 @@ from mjxrl.training.launch import train as launch
 class Brief(HalfCheetah):
     """HalfCheetah with a time limit that a test can wait for."""
 
-    max_episode_steps: ClassVar = 20
+    max_episode_steps: int = 20
     gymnasium_id: ClassVar = None
 
 

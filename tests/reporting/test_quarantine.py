@@ -42,7 +42,7 @@ class _Spoilt:
     """A task that can be told to fail, by its action."""
 
     gymnasium_id: ClassVar = None
-    max_episode_steps: ClassVar = 20
+    max_episode_steps: int = 20
 
     def next_carry(self, xp: Namespace, before: View, after: View, ctrl: Array) -> dict[str, Array]:
         return {"ctrl": ctrl}

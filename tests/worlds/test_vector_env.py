@@ -79,7 +79,7 @@ def test_episodes_of_one_world_start_differently() -> None:
 
 @dataclass(frozen=True)
 class Short(HalfCheetah):
-    max_episode_steps: ClassVar = 5
+    max_episode_steps: int = 5
 
 
 @pytest.mark.parametrize("backend", ["native", "jax"])
@@ -97,7 +97,7 @@ def test_staggered_worlds_are_not_truncated_together(backend: str) -> None:
 class Rolling(Task):
     """A cart that nothing happens to, with a carry; cheap to compile."""
 
-    max_episode_steps: ClassVar = 16
+    max_episode_steps: int = 16
     fields: ClassVar = ("qpos", "qvel")
     xml_file: str = "inverted_pendulum.xml"
     frame_skip: int = 1
