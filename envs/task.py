@@ -45,11 +45,17 @@ class View(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """First state of a fresh episode in every world: qpos `(N, nq)`, qvel `(N, nv)` and the task's carry."""
+    """First state of a fresh episode in every world: qpos `(N, nq)`, qvel `(N, nv)` and the task's carry.
+
+    `mocap_pos` `(N, nmocap, 3)` in metres and `mocap_quat` `(N, nmocap, 4)` place the mocap bodies, such as a goal;
+    None leaves them as the MJCF has them.
+    """
 
     qpos: Array
     qvel: Array
     carry: Mapping[str, Array] = {}
+    mocap_pos: Array | None = None
+    mocap_quat: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Task:
     A subclass's fields are keywords, whether or not it repeats `@dataclass(frozen=True)`.
 
     Attributes:
-        fields: the MjData fields that the view holds.
+        fields: the MjData fields that the view holds, `time` `(N,)` in seconds among them, each shaped as in MjData.
         gymnasium_id: the Gymnasium environment that this very class equals; a subclass is another task and has none
             unless it names one.
         max_contacts: contacts of each dimension (condim) that a world has at most, for which MJX then makes room; None:

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs.task import Array, Namespace, Task, View
+from mjxrl.envs.task import Array, Namespace, Reset, Task, View
 from mjxrl.physics import make_physics
 from mjxrl.worlds.program import EnvState, StepResult, vector_set_state, vector_step
 
@@ -110,7 +110,7 @@ class Worlds:
         dtype = np.float64 if xp is np else np.float32
         worlds = self.physics.num_envs
         start = [xp.asarray(np.resize(x.astype(dtype), (worlds, x.shape[1]))) for x in (qpos, qvel, action)]  # repeats
-        state, first = self._set_state(self.state, self._random, *start[:2], {})
+        state, first = self._set_state(self.state, self._random, Reset(*start[:2]))
         first_obs = _float64(first)[:n, : -nq - nv]  # now: native changes its buffers in place
         after: tuple[EnvState, StepResult] = self._step(state, start[2])
         self.state, result = after[0].physics, after[1]

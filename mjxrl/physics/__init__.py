@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import mujoco
+import numpy as np
+
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs.task import Array, Distribution, Namespace, Task, View
-from mjxrl.errors import UnavailableError
+from mjxrl.envs.task import Array, Distribution, Namespace, Reset, Task, View
+from mjxrl.errors import TaskError, UnavailableError
 from mjxrl.machine.devices import WITHOUT_WARP
 
 State = Any  # a pytree of arrays on MJX, a token over buffers on native
+
+# A step leaves these as they are; `mj_rnePostConstraint` after it computes them (gymnasium/envs/mujoco/mujoco_env.py)
+AFTER_THE_STEP = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
 
 
 class Physics(Protocol):
@@ -19,7 +25,7 @@ class Physics(Protocol):
     Attributes:
         xp: array namespace that the task's functions run on (numpy, or jax.numpy).
         num_envs: worlds.
-        ctrl_low, ctrl_high: control range of each actuator, `(nu,)`.
+        ctrl_low, ctrl_high: range of each control, `(nu,)`.
     """
 
     xp: Namespace
@@ -39,8 +45,8 @@ class Physics(Protocol):
         """The MjData fields that the task names, each `(N, …)`, safe to keep across the next step."""
         ...
 
-    def set_where(self, state: State, mask: Array, qpos: Array, qvel: Array) -> State:
-        """Put the worlds in `mask` `(N,)` at `qpos`, `qvel`: time, controls and warm start zero, view recomputed.
+    def set_where(self, state: State, mask: Array, first: Reset) -> State:
+        """Put the worlds in `mask` `(N,)` where `first` says: time, controls and warm start zero, view recomputed.
 
         A caller that knows that no world is masked need not call it; nothing else of the state changes.
         """
@@ -107,17 +113,37 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
 
 
 def control_range(task: Task) -> tuple[Array, Array]:
-    """Control limits of the task's actuators, each `(nu,)`: actions in [-1, 1] are scaled to them.
+    """Limits of the task's controls, each `(nu,)`: actions in [-1, 1] are scaled to them.
 
     Raises:
-        ValueError: an actuator has no control range, so that there is nothing to scale to.
+        TaskError: a control has no range, so that there is nothing to scale to; the message names its actuator.
     """
     model = task.model
-    for actuator in range(model.nu):
-        if not model.actuator_ctrllimited[actuator]:
-            name = model.actuator(actuator).name or f"number {actuator}"
-            raise ValueError(f"actuator {name!r} of {task.xml_file} has no ctrlrange: give it one in the MJCF")
+    for actuator, (first, count) in enumerate(zip(model.actuator_ctrladr, model.actuator_ctrlnum, strict=True)):
+        for control in range(count):
+            if not model.actuator_ctrllimited[first + control]:
+                name = model.actuator(actuator).name or f"number {actuator}"
+                which = f" for control {control + 1} of its {count}" if count > 1 else ""
+                other = " (ctrlrange, velrange or ffrange)" if count > 1 else ""
+                raise TaskError(
+                    f"actuator {name!r} of {task.xml_file} has no ctrlrange{which}: give it one in the MJCF{other}"
+                )
     return model.actuator_ctrlrange[:, 0].copy(), model.actuator_ctrlrange[:, 1].copy()
 
 
-__all__ = ["Physics", "State", "View", "control_range", "make_physics"]
+def field_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+    """Shape of each of the task's fields in one world; `time` is a scalar.
+
+    Raises:
+        TaskError: MjData has no such array.
+    """
+    data, shapes = mujoco.MjData(task.model), {}
+    for name in task.fields:
+        value = getattr(data, name, None)
+        if not isinstance(value, (float, np.ndarray)):
+            raise TaskError(f"{type(task).__name__} reads {name!r}: allowed: arrays of MjData, and time")
+        shapes[name] = np.shape(value)
+    return shapes
+
+
+__all__ = ["AFTER_THE_STEP", "Physics", "State", "View", "control_range", "field_shapes", "make_physics"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from mjxrl.envs.task import Array, Namespace, Task
+from mjxrl.envs.task import Array, Namespace, Reset, Task
+from mjxrl.errors import TaskError
 from mjxrl.physics import control_range
 from mjxrl.physics.numpy_arrays import NumpyArrays
 
@@ -29,12 +31,12 @@ class AnalyticPhysics:
         """Prepare `num_envs` worlds of `task`.
 
         Raises:
-            ValueError: the task reads a field other than qpos and qvel, or an actuator has no control range.
+            TaskError: the task reads a field other than qpos and qvel, or an actuator has no control range.
         """
         unknown = set(task.fields) - set(AnalyticState._fields)
         if unknown:
             name, wrong = type(task).__name__, ", ".join(sorted(unknown))
-            raise ValueError(f"{name} has its own dynamics: its fields are qpos and qvel, not {wrong}")
+            raise TaskError(f"{name} has its own dynamics: its fields are qpos and qvel, not {wrong}")
         self._task, self.num_envs = task, num_envs
         self.ctrl_low, self.ctrl_high = control_range(task)
 
@@ -44,9 +46,9 @@ class AnalyticPhysics:
     def view(self, state: AnalyticState) -> dict[str, Array]:
         return {name: getattr(state, name) for name in self._task.fields}
 
-    def set_where(self, state: AnalyticState, mask: Array, qpos: Array, qvel: Array) -> AnalyticState:
-        chosen = mask[:, None]
-        return AnalyticState(self.xp.where(chosen, qpos, state.qpos), self.xp.where(chosen, qvel, state.qvel))
+    def set_where(self, state: AnalyticState, mask: Array, first: Reset) -> AnalyticState:
+        where = partial(self.xp.where, mask[:, None])
+        return AnalyticState(where(first.qpos, state.qpos), where(first.qvel, state.qvel))
 
     def diverged(self, state: AnalyticState) -> Array:
         small = [(self.xp.abs(x) <= _MAX).all(axis=1) for x in state]  # written so that NaN is bad

@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from typing import Any, NamedTuple
+import math
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from mujoco import mjx
 
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs.task import Task
-from mjxrl.physics import contacts, control_range, plane_capsule
+from mjxrl.envs.task import Reset, Task
+from mjxrl.errors import UnavailableError
+from mjxrl.physics import AFTER_THE_STEP, contacts, control_range, field_shapes, plane_capsule
 from mjxrl.physics.jax_arrays import JaxArrays, committed
 
 # What a fresh qpos and qvel must be pushed through before a field can be read, cheapest first
 _POSITION = {"xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat"}
 _INERTIA = {"subtree_com", "cinert", "cdof"}
 _VELOCITY = {"cvel", "cdof_dot"}
-_ZERO = {"cfrc_ext", "cfrc_int", "cacc"}  # computed by rne_postconstraint only, so zero until the first step
 _STATE = {"qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time"}
 _MAX = 1e10  # mjMAXVAL (mjmodel.h): C calls a state beyond it bad
 
@@ -58,7 +60,8 @@ class MjxPhysics(JaxArrays):
         """Put the model of `task` on jax's device, for `num_envs` worlds.
 
         Raises:
-            ValueError: an actuator has no control range.
+            TaskError: a control has no range, or a field is not of MjData.
+            UnavailableError: MJX cannot give a field that the task reads.
             NotImplementedError: MJX cannot simulate the model (its message).
         """
         config = config or PhysicsConfig()
@@ -68,14 +71,18 @@ class MjxPhysics(JaxArrays):
         self._cap = config.max_contacts or task.max_contacts or contacts.cap_in_xml(task.model)
         self._correct_frames = not config.stock_frames and plane_capsule.wanted()
         self._mj_model = with_solver(task.model, config)
-        self._zero = _ZERO & set(task.fields)
+        self._zero = AFTER_THE_STEP & set(task.fields)  # zero until the first step
         if "qfrc_actuator" in task.fields and not task.model.actuator_biastype.any():
             self._zero |= {"qfrc_actuator"}  # no control, no force
         self._put_model()
+        self._world = self._make_data()
+        self._shapes = field_shapes(task)
+        for name, shape in self._shapes.items():
+            if name in self._wrong or np.size(_get(self._world, name, ())) != math.prod(shape):
+                raise self._refusal(f"which reads {name!r}: MJX does not give it as C does")
 
     def init(self, seed: int) -> tuple[MjxState, jax.Array]:
-        data = self._make_data()
-        batched = jax.vmap(lambda _: data)(jnp.arange(self.num_envs))
+        batched = jax.vmap(lambda _: self._world)(jnp.arange(self.num_envs))
         state = MjxState(batched, jnp.zeros(self.num_envs, jnp.int32))
         return committed(state, seed)
 
@@ -91,11 +98,17 @@ class MjxPhysics(JaxArrays):
             return MjxState(self._finish(data), state.overflows + overflown)
 
     def view(self, state: MjxState) -> dict[str, jax.Array]:
-        return {name: _get(state.data, name) for name in self._fields}
+        # some are matrices here and rows of MjData's
+        return {name: _get(state.data, name).reshape(self.num_envs, *shape) for name, shape in self._shapes.items()}
 
-    def set_where(self, state: MjxState, mask: jax.Array, qpos: jax.Array, qvel: jax.Array) -> MjxState:
+    def set_where(self, state: MjxState, mask: jax.Array, first: Reset) -> MjxState:
+        placed = {"qpos": first.qpos, "qvel": first.qvel}
+        if self._mj_model.nmocap:
+            for name, place in (("mocap_pos", first.mocap_pos), ("mocap_quat", first.mocap_quat)):
+                default = _get(self._world, name)
+                placed[name] = jnp.broadcast_to(default, (self.num_envs, *default.shape)) if place is None else place
         with self._as_configured():
-            fresh = jax.vmap(self._fresh)(state.data, qpos, qvel)
+            fresh = jax.vmap(self._fresh)(state.data, placed)
         chosen = {}
         for name in sorted(fresh):  # sorted: the same program, and so cached, in every process
             new, old = fresh[name], _get(state.data, name)
@@ -111,10 +124,9 @@ class MjxPhysics(JaxArrays):
     def overflows(self, state: MjxState) -> jax.Array:
         return state.overflows
 
-    def _fresh(self, data: mjx.Data, qpos: jax.Array, qvel: jax.Array) -> dict[str, jax.Array]:
-        """Of one world at qpos, qvel with everything else zero: the state and the fields of the view, and no more."""
-        known = {name: jnp.zeros_like(_get(data, name)) for name in sorted(_STATE | self._zero)}
-        known |= {"qpos": qpos, "qvel": qvel}
+    def _fresh(self, data: mjx.Data, placed: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Of one world `placed` so, with everything else zero: the state and the fields of the view, and no more."""
+        known = {name: jnp.zeros_like(_get(data, name)) for name in sorted(_STATE | self._zero)} | placed
         wanted = sorted(set(self._fields) - known.keys())
         data = data.tree_replace({_path(name): value for name, value in known.items()})
         if wanted:
@@ -123,7 +135,13 @@ class MjxPhysics(JaxArrays):
         # observation shows them as drawn
         return {name: _get(data, name) for name in wanted} | known
 
+    def _refusal(self, why: str) -> UnavailableError:
+        return UnavailableError(f"--backend {self.backend}: allowed: native for {type(self._task).__name__}, {why}")
+
     # What differs between the implementations of MJX
+
+    backend = "jax"
+    _wrong: ClassVar = frozenset[str]()  # fields that are there, and not what C has
 
     def _put_model(self) -> None:
         self._capped = contacts.capped_groups(self._mj_model, self._cap)
@@ -135,7 +153,7 @@ class MjxPhysics(JaxArrays):
 
     def _finish(self, data: mjx.Data) -> mjx.Data:
         """What follows the last substep."""
-        if "cfrc_ext" not in self._fields:
+        if AFTER_THE_STEP.isdisjoint(self._fields):
             return data
         return jax.vmap(mjx.rne_postconstraint, in_axes=(None, 0))(self._model, data)
 
@@ -184,5 +202,5 @@ def _path(name: str) -> str:
     return name if name in _PUBLIC else f"_impl.{name}"
 
 
-def _get(data: mjx.Data, name: str) -> jax.Array:
-    return getattr(data if name in _PUBLIC else data._impl, name)
+def _get(data: mjx.Data, name: str, *default: Any) -> jax.Array:
+    return getattr(data if name in _PUBLIC else data._impl, name, *default)

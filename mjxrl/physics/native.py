@@ -1,8 +1,8 @@
 """Native physics: MuJoCo's own C batch on CPU threads, float64, with the XML's solver; imports neither jax nor torch.
 
-The batch is driven through its C functions (`mujoco/mjbatch.h`) rather than `mujoco.batch`, because `cfrc_ext` needs
-`mj_rnePostConstraint` after the last substep (gymnasium/envs/mujoco/mujoco_env.py) and only `mjb_apply` runs that on
-the worlds' own MjData, on the batch's threads.
+The batch is driven through its C functions (`mujoco/mjbatch.h`) rather than `mujoco.batch`, because some fields need
+`mj_rnePostConstraint` after the last substep (`AFTER_THE_STEP`) and only `mjb_apply` runs that on the worlds' own
+MjData, on the batch's threads.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from mjxrl.envs.task import Task
-from mjxrl.physics import control_range
+from mjxrl.envs.task import Reset, Task
+from mjxrl.errors import TaskError
+from mjxrl.physics import AFTER_THE_STEP, control_range, field_shapes
 from mjxrl.physics.numpy_arrays import NumpyArrays
 
 # MjData fields that live in the state rows rather than being copied out after a call
@@ -27,6 +28,9 @@ _STATE = {
     "act": mujoco.mjtState.mjSTATE_ACT,
     "ctrl": mujoco.mjtState.mjSTATE_CTRL,
     "qacc_warmstart": mujoco.mjtState.mjSTATE_WARMSTART,
+    "mocap_pos": mujoco.mjtState.mjSTATE_MOCAP_POS,
+    "mocap_quat": mujoco.mjtState.mjSTATE_MOCAP_QUAT,
+    "time": mujoco.mjtState.mjSTATE_TIME,
 }
 _NO_STAGE, _ALL_STAGES = int(mujoco.mjtStage.mjSTAGE_NONE), int(mujoco.mjtStage.mjSTAGE_ACC)
 # C resets a world by itself after one of these and counts it
@@ -38,13 +42,18 @@ _DIVERGED = [
 
 
 class NativePhysics(NumpyArrays):
-    """`Physics` on MuJoCo's C batch; its state is a token over buffers that `step` and `set_where` change in place."""
+    """`Physics` on MuJoCo's C batch; its state is a token over buffers that `step` and `set_where` change in place.
+
+    Attributes:
+        rows: MuJoCo's integration state of every world, `(N, …)`, which is all that a step depends on.
+        integration: live views of its parts, each `(N, …)`, by MjData's names.
+    """
 
     def __init__(self, task: Task, num_envs: int, threads: int = 0) -> None:
         """Make `num_envs` worlds stepped by `threads` threads (0: all cores).
 
         Raises:
-            ValueError: an actuator has no control range, or the task reads a field that MuJoCo does not provide.
+            TaskError: a control has no range, or the task reads a field that MuJoCo's batch does not provide.
             RuntimeError: MuJoCo cannot make the batch (its message).
         """
         self.num_envs = num_envs
@@ -60,12 +69,11 @@ class NativePhysics(NumpyArrays):
         rows = (num_envs, self._lib.mjb_nstate(self._batch))
         self.rows = _as_array(self._lib.mjb_state(self._batch), np.dtype(np.float64), rows)
         template = mujoco.MjData(self._model)
-        self._fields = {name: self._bind(name, template) for name in task.fields}
-        self._qpos, self._qvel = self._bind("qpos", template), self._bind("qvel", template)
-        self._ctrl = self._bind("ctrl", template)
+        self.integration = {name: self._component(name, np.shape(getattr(template, name))) for name in _STATE}
+        self._fields = {name: self._bind(name, getattr(template, name)) for name in field_shapes(task)}
         warnings = (num_envs, int(mujoco.mjtWarning.mjNWARNING), 2)  # of each kind: last info, count
         self._warnings = _as_array(self._lib.mjb_warning(self._batch), np.dtype(np.int32), warnings)
-        self._rne_post = "cfrc_ext" in task.fields
+        self._rne_post = not AFTER_THE_STEP.isdisjoint(task.fields)
 
     def __del__(self) -> None:
         if hasattr(self, "_batch"):
@@ -75,7 +83,7 @@ class NativePhysics(NumpyArrays):
         return self, np.random.default_rng(seed)
 
     def step(self, state: NativePhysics, ctrl: np.ndarray) -> NativePhysics:
-        self._ctrl[...] = ctrl
+        self.integration["ctrl"][...] = ctrl
         self._warnings[...] = 0
         self._run(self._lib.mjb_step, None, self._frame_skip, _NO_STAGE)
         if self._rne_post:
@@ -86,10 +94,13 @@ class NativePhysics(NumpyArrays):
     def view(self, state: NativePhysics) -> dict[str, np.ndarray]:
         return {name: field.copy() for name, field in self._fields.items()}
 
-    def set_where(self, state: NativePhysics, mask: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> NativePhysics:
+    def set_where(self, state: NativePhysics, mask: np.ndarray, first: Reset) -> NativePhysics:
         ids = np.flatnonzero(mask).astype(np.int32)
         self._run(self._lib.mjb_reset, ids, None, _NO_STAGE)
-        self._qpos[ids], self._qvel[ids] = qpos[ids], qvel[ids]
+        for name in ("qpos", "qvel", "mocap_pos", "mocap_quat"):
+            place = getattr(first, name)
+            if place is not None:
+                self.integration[name][ids] = place[ids]
         self._run(self._lib.mjb_forward, ids, _ALL_STAGES)
         return self
 
@@ -112,17 +123,21 @@ class NativePhysics(NumpyArrays):
             world = next(i for i in range(self.num_envs) if status[i])
             raise RuntimeError(f"MuJoCo failed in world {world}: {self._lib.mjb_error(self._batch, world).decode()}")
 
-    def _bind(self, name: str, template: mujoco.MjData) -> np.ndarray:
-        """A live `(N, …)` array over an MjData field."""
-        like = getattr(template, name, None)
+    def _component(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A live `(N, …)` array over a part of the state rows."""
+        size = ctypes.c_int()
+        first = self._lib.mjb_stateComponent(self._batch, int(_STATE[name]), ctypes.byref(size))
+        offset = (first - self._lib.mjb_state(self._batch)) // self.rows.itemsize if size.value else 0
+        return self.rows[:, offset : offset + size.value].reshape(self.num_envs, *shape)
+
+    def _bind(self, name: str, like: np.ndarray) -> np.ndarray:
+        """A live `(N, …)` array over an MjData field, which is `like` this in one world."""
+        if name in self.integration:
+            return self.integration[name]
         size, itemsize = ctypes.c_int(), ctypes.c_int()
-        if name in _STATE:
-            first = self._lib.mjb_stateComponent(self._batch, int(_STATE[name]), ctypes.byref(size))
-            offset = (first - self._lib.mjb_state(self._batch)) // self.rows.itemsize
-            return self.rows[:, offset : offset + size.value]
         address = self._lib.mjb_output(self._batch, name.encode(), ctypes.byref(size), ctypes.byref(itemsize))
-        if not address or not isinstance(like, np.ndarray):
-            raise ValueError(f"the task reads {name!r}, which is not an MjData array that MuJoCo's batch provides")
+        if not address:
+            raise TaskError(f"the task reads {name!r}: allowed: arrays that MuJoCo's batch provides, and time")
         return _as_array(address, like.dtype, (self.num_envs, *like.shape))
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mujoco import mjx
 from mujoco.mjx.third_party.mujoco_warp._src.types import OverflowType
 
-from mjxrl.physics import contacts, plane_capsule
+from mjxrl.physics import AFTER_THE_STEP, contacts, plane_capsule
 from mjxrl.physics.mjx import MjxPhysics
 
 warp: Any = importlib.import_module("warp")  # an extra: types are checked without it too
@@ -28,6 +28,9 @@ class WarpPhysics(MjxPhysics):
     (as `Data.where` would, which leaves those arrays alone), and the next step finds the contacts anew.
     """
 
+    backend = "warp"
+    _wrong = frozenset({"cacc", "cfrc_int"})  # computed within the step, before the velocities that C's are made of
+
     def _put_model(self) -> None:
         plane_capsule.correct_warp(self._correct_frames)
         self._sizes = contacts.warp_sizes(self._task, self.num_envs, self._cap)
@@ -38,7 +41,7 @@ class WarpPhysics(MjxPhysics):
         model = mjx.put_model(self._mj_model, impl="warp", graph_mode=mode)
         self._model = model.tree_replace(
             {
-                "opt._impl.run_rne_postconstraint": "cfrc_ext" in self._fields,
+                "opt._impl.run_rne_postconstraint": not AFTER_THE_STEP.isdisjoint(self._fields),
                 "opt._impl.warn_overflow": 0,  # counted here instead of printed by every world
             }
         )

@@ -6,10 +6,9 @@ stands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mjxrl.envs.task import Array, Task, View
+from mjxrl.envs.task import Array, Reset, Task, View
 from mjxrl.physics import Physics, State
 
 
@@ -51,21 +50,18 @@ def vector_reset(task: Task, physics: Physics, stagger: bool, state: State, rand
     """
     xp = physics.xp
     random, noise = physics.draw(random, {**task.reset_noise(), "elapsed": ("uniform", 1)})
-    first = task.reset(xp, noise)
-    started, obs = vector_set_state(task, physics, state, random, first.qpos, first.qvel, dict(first.carry))
+    started, obs = vector_set_state(task, physics, state, random, task.reset(xp, noise))
     if stagger:
         phase = (noise["elapsed"][:, 0] + 1) / 2
         started = started._replace(elapsed=(phase * task.max_episode_steps).astype(xp.int32))
     return started, obs
 
 
-def vector_set_state(
-    task: Task, physics: Physics, state: State, random: Any, qpos: Array, qvel: Array, carry: Mapping[str, Array]
-) -> tuple[EnvState, Array]:
-    """Put every world at the given state: warm start, time and elapsed steps zero."""
+def vector_set_state(task: Task, physics: Physics, state: State, random: Any, first: Reset) -> tuple[EnvState, Array]:
+    """Put every world where `first` says: warm start, time and elapsed steps zero."""
     xp = physics.xp
-    state = physics.set_where(state, xp.ones(physics.num_envs, bool), qpos, qvel)
-    view = View(physics.view(state), carry)
+    state = physics.set_where(state, xp.ones(physics.num_envs, bool), first)
+    view = View(physics.view(state), dict(first.carry))
     elapsed = xp.zeros(physics.num_envs, xp.int32)
     return EnvState(state, view, elapsed, random), task.observation(xp, view)
 
@@ -102,7 +98,7 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
         state, obs = operand
         random, noise = physics.draw(state.random, task.reset_noise())
         first = task.reset(xp, noise)
-        simulated = physics.set_where(state.physics, done, first.qpos, first.qvel)
+        simulated = physics.set_where(state.physics, done, first)
         carry = {name: _where(xp, done, first.carry[name], old) for name, old in state.view.carry.items()}
         view = View(physics.view(simulated), carry)
         state = EnvState(simulated, view, xp.where(done, 0, state.elapsed), random)

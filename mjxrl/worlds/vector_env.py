@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
 from mjxrl.envs.task import Task, View
-from mjxrl.physics import Physics, make_physics
+from mjxrl.physics import Physics, field_shapes, make_physics
 from mjxrl.worlds.bridge import Bridge, JaxBridge, NumpyBridge, require_idle
 from mjxrl.worlds.program import EnvState, StepResult, vector_reset, vector_set_state, vector_step
 
@@ -80,7 +79,8 @@ class VectorEnv:
         """Put all worlds at `qpos` `(N, nq)` and `qvel` `(N, nv)`; returns the observations there.
 
         Warm start, simulated time, controls and elapsed steps are zero afterwards, and fields derived from forces
-        (cfrc_ext) read zero until the next step, as after a reset in Gymnasium. A task's carry is drawn afresh.
+        (cfrc_ext) read zero until the next step, as after a reset in Gymnasium. A task's carry and the places of its
+        mocap bodies are drawn afresh.
 
         Raises:
             ValueError: a shape is wrong.
@@ -94,8 +94,8 @@ class VectorEnv:
             values.append(self._bridge.from_torch(tensor))
         state, random = self._simulator(None)
         random, noise = self._physics.draw(random, self.task.reset_noise())
-        carry = dict(self.task.reset(self._physics.xp, noise).carry)
-        self._bridge.state, obs = self._set_state(state, random, *values, carry)
+        first = self.task.reset(self._physics.xp, noise)._replace(qpos=values[0], qvel=values[1])
+        self._bridge.state, obs = self._set_state(state, random, first)
         return self._bridge.to_torch(obs)
 
     def step(self, action: Tensor) -> StepResult:
@@ -193,8 +193,7 @@ def make_vec(
 
 def observation_size(task: Task) -> int:
     """Length O of one observation of `task`, found by evaluating it on zeros."""
-    data = mujoco.MjData(task.model)
-    arrays = {name: np.zeros((1, *getattr(data, name).shape)) for name in task.fields}
+    arrays = {name: np.zeros((1, *shape)) for name, shape in field_shapes(task).items()}
     carry = task.reset(np, {name: np.zeros((1, size)) for name, (_, size) in task.reset_noise().items()}).carry
     return task.observation(np, View(arrays, dict(carry))).shape[1]
 

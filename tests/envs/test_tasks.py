@@ -16,7 +16,7 @@ import torch
 from mjxrl.envs import TASKS, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.pendulum import Pendulum
-from mjxrl.envs.task import View, gymnasium_assets
+from mjxrl.envs.task import Reset, View, gymnasium_assets
 from mjxrl.errors import TaskError
 from mjxrl.physics.analytic import AnalyticState, NumpyAnalyticPhysics
 from mjxrl.physics.analytic_jax import JaxAnalyticPhysics
@@ -172,7 +172,7 @@ class TestAnalytic:
         physics = kind(Pendulum(), 3)
         state, _ = physics.init(0)
         ones = physics.xp.ones((3, 1))
-        state = physics.set_where(state, physics.xp.asarray([True, False, True]), ones, 2 * ones)
+        state = physics.set_where(state, physics.xp.asarray([True, False, True]), Reset(ones, 2 * ones))
         view = physics.view(state)
         assert view["qpos"].tolist() == [[1], [0], [1]]
         assert view["qvel"].tolist() == [[2], [0], [2]]

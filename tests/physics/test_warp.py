@@ -14,6 +14,7 @@ from mjxrl.checks.parity import Report
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import TASKS
 from mjxrl.envs.half_cheetah import HalfCheetah
+from mjxrl.envs.task import Reset
 from mjxrl.errors import UnavailableError
 from mjxrl.machine import devices, versions
 from mjxrl.physics import make_physics
@@ -61,7 +62,7 @@ def test_contacts_without_room_are_counted(cheetah_warp: VectorEnv) -> None:
     physics = make_physics(HalfCheetah(), 2, "warp", PhysicsConfig(max_contacts=1))
     state, _ = physics.init(0)
     pressed[:, 1] -= 0.6  # on its belly, and in it
-    state = physics.set_where(state, np.ones(2, bool), pressed[:2], still[:2])
+    state = physics.set_where(state, np.ones(2, bool), Reset(pressed[:2], still[:2]))
     state = physics.step(state, np.zeros((2, 6), np.float32))
     assert physics.overflows(state).tolist() == [1, 1]
 

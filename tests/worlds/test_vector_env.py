@@ -140,7 +140,7 @@ def test_a_diverged_world_is_reset_and_its_numbers_are_zero(backend: str, reques
     env.reset(seed=0)
     physics = env.state.physics
     if backend == "native":
-        physics._qvel[2, 3] = float("nan")
+        physics.integration["qvel"][2, 3] = float("nan")
     else:
         data = physics.data.replace(qvel=physics.data.qvel.at[2, 3].set(float("nan")))
         env._bridge.state = env.state._replace(physics=physics._replace(data=data))
