@@ -15,7 +15,6 @@ from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.learners import make_learner
-from mjxrl.learners.common import ActorCritic
 from mjxrl.replay import Replay
 from mjxrl.storage import checkpoint
 from mjxrl.worlds.bridge import JaxBridge
@@ -91,8 +90,7 @@ def test_updates_in_bf16_compiled_and_captured(algo: str, settings: dict[str, bo
         changes = {"updates_per_step": 4, "batch_size": 256, "warmup_steps": 0, **changes, "policy_delay": 2}
         config = merged(default_config("Ant-v5", algo, 64, preset="fast"), {"learner": {"bf16": False} | changes})
         learner = make_learner(config, 105, 8, CUDA)
-        assert isinstance(learner, ActorCritic)
-        for network in learner.networks.values():
+        for network in learner.algorithm.networks.values():
             network.flat.mul_(3)  # new critics say nearly nothing, whatever the target
         replay = Replay(64, 105, 8, capacity=6400, time_limit=1000, device=CUDA)
         g = torch.Generator(CUDA).manual_seed(0)

@@ -16,9 +16,8 @@ from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 from mjxrl.config import Config, LearnerConfig, SacConfig
-from mjxrl.learners.common import ActorCritic
-from mjxrl.learners.sac import SAC, Gaussian, squashed_sample
-from mjxrl.learners.td3 import TD3
+from mjxrl.learners import Learner, make_learner
+from mjxrl.learners.sac import Gaussian, squashed_sample
 from mjxrl.networks.mlp import critic_outputs
 from mjxrl.replay import Replay
 
@@ -43,13 +42,11 @@ class Outcome(NamedTuple):
     detail: str
 
 
-def learner_of(
-    algo: str, dtype: torch.dtype = torch.float32, sac: SacConfig | None = None, **settings: Any
-) -> ActorCritic:
+def learner_of(algo: str, dtype: torch.dtype = torch.float32, sac: SacConfig | None = None, **settings: Any) -> Learner:
     """A small learner of either kind."""
     learner = LearnerConfig(**{"batch_size": 64, "actor_hidden": (32, 32), "critic_hidden": (32, 32), **settings})
     config = Config(algo=algo, num_envs=WORLDS, learner=learner, sac=sac or SacConfig())
-    return {"td3": TD3, "sac": SAC}[algo](config, OBS, ACTION, "cpu", dtype)
+    return make_learner(config, OBS, ACTION, "cpu", dtype)
 
 
 def random_replay(terminated: bool = False) -> Replay:
@@ -83,7 +80,7 @@ def initial_q_near_zero() -> str:
         for kind in ("scalar", "categorical"):
             learner = learner_of(algo, critic=kind)
             obs, action = torch.randn(1000, OBS), torch.rand(1000, ACTION) * 2 - 1
-            q = learner.value.q(critic_outputs(learner.critics.frozen, obs, action))
+            q = learner.algorithm.value.q(critic_outputs(learner.algorithm.critics.frozen, obs, action))
             worst = max(worst, q.abs().max().item())
     return check(worst < 0.1, f"largest |Q| of new critics {worst:.3f}")
 
@@ -175,16 +172,16 @@ def delayed_updates() -> str:
         learner, replay, g = learner_of(algo, policy_delay=2), random_replay(), torch.Generator().manual_seed(0)
         moves = []
         for _ in range(6):
-            before = learner.actor.flat.clone()
+            before = learner.algorithm.actor.flat.clone()
             learner.update(replay, 1, g)
-            moves.append(not torch.equal(before, learner.actor.flat))
+            moves.append(not torch.equal(before, learner.algorithm.actor.flat))
         check(moves == [False, True] * 3, f"{algo}: with a delay of 2 the policy moved at {moves}")
     return "with a delay of 2 the policies move every other update"
 
 
 def polyak_averaging() -> str:
     learner = learner_of("td3", torch.float64)
-    source, target = learner.critics, learner.target_critics
+    source, target = learner.algorithm.critics, learner.algorithm.networks["target_critics"]
     source.flat.add_(1.0)
     first = target.flat.clone()
     for _ in range(100):
@@ -201,7 +198,7 @@ def no_value_after_termination() -> str:
         replay = random_replay(terminated)
         batch = learner.prepare(replay.gather(replay.draw(1, 64, torch.Generator().manual_seed(0))[0], 1, 0.99))
         outputs = torch.full((2, 64, 1), 7.0)
-        batches.append((learner.value.target(batch, outputs) - batch.reward).abs())
+        batches.append((learner.algorithm.value.target(batch, outputs) - batch.reward).abs())
     ended, going_on = batches
     fits = ended.max() == 0 and (going_on - 0.99 * 7).abs().max() < 1e-5
     return check(bool(fits), f"Q' = 7: target - r {ended.max():g} after a termination, {going_on.max():.2f} elsewhere")

@@ -1,11 +1,26 @@
-"""Batches with invalid transitions: what no loss, gradient or mean may see."""
+"""What updates learn from: draws for K updates at once, and batches with what no loss, gradient or mean may see."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mjxrl.replay import Batch
+from mjxrl.replay import Batch, Windows
+
+
+class Draws(NamedTuple):
+    """What is drawn for K updates at once."""
+
+    windows: Windows
+    """(K, B)"""
+    noise: Tensor
+    """(K, noise_per_update, B, A), standard normal"""
+
+    def some(self, which: slice) -> Draws:
+        """Those of some updates."""
+        return Draws(Windows(*(tensor[which] for tensor in self.windows)), self.noise[which])
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.replay import Batch
 from mjxrl.storage.state import State
@@ -18,7 +19,7 @@ def masked_max(values: Tensor, valid: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def critic_metrics(batch: Batch, loss: Tensor, q: Tensor, target: Tensor, gradient: Tensor) -> State:
+def critic_metrics(batch: Batch, found: CriticGradient, target: Tensor) -> State:
     """How the critics stand to their target.
 
     `q_bound` is the value that the batch's largest reward would have if it came at every step for ever: what Q may
@@ -27,34 +28,39 @@ def critic_metrics(batch: Batch, loss: Tensor, q: Tensor, target: Tensor, gradie
 
     Args:
         batch: as the losses saw it.
-        loss: of the critics.
-        q: (E, B) Q-values.
-        target: (B,) what they should be.
-        gradient: (P,) of the loss.
+        found: what the critics step down.
+        target: (B,) what the Q-values should be.
     """
-    valid = batch.valid
+    q, valid = found.q, batch.valid
     means = masked_mean(torch.cat([q, q.amin(0, keepdim=True), target[None], (q - target).abs()]), valid)
     members = len(q)
     each = {f"q{i + 1}": means[i] for i in range(members)}
     return each | {
-        "critic_loss": loss.detach(),
+        "critic_loss": found.loss,
         "q": means[:members].mean(),
         "q_min": means[members],
         "target_q": means[members + 1],
         "target_q_max": masked_max(target, valid),
         "td_error": means[members + 2 :].mean(),
         "q_bound": masked_max(batch.reward.abs() / (1 - batch.discount).clamp(min=1e-6), valid),
-        "critic_grad_norm": gradient.norm(),
+        "critic_grad_norm": found.gradients["critic"].norm(),
         "replay_reward": masked_mean(batch.reward, valid),
     }
 
 
 @torch.no_grad()
-def actor_metrics(batch: Batch, loss: Tensor, action: Tensor, gradient: Tensor) -> State:
-    """How the policy stands: `action`, (B, A), is its own on the batch's observations."""
-    saturated = (action.abs() > SATURATED).to(loss.dtype).mean(-1)
-    return {
-        "actor_loss": loss.detach(),
-        "actor_grad_norm": gradient.norm(),
+def policy_metrics(batch: Batch, found: PolicyGradient) -> State:
+    """How the policy stands, on the batch's observations."""
+    saturated = (found.action.abs() > SATURATED).to(found.loss.dtype).mean(-1)
+    metrics = {
+        "actor_loss": found.loss,
+        "actor_grad_norm": found.gradients["actor"].norm(),
         "action_saturation": masked_mean(saturated, batch.valid),
     }
+    if found.entropy is not None:
+        metrics |= {
+            "entropy": -masked_mean(found.entropy.log_prob, batch.valid),
+            "log_std": masked_mean(found.entropy.log_std.mean(-1), batch.valid),
+            "temperature": found.entropy.temperature[0],
+        }
+    return metrics

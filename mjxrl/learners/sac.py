@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mjxrl.config import Config
+from mjxrl.learners.actor_critic import ActorCritic, over_worlds
+from mjxrl.learners.algorithm import CriticGradient, Entropy, PolicyGradient
 from mjxrl.learners.batches import masked_mean
-from mjxrl.learners.common import ActorCritic, CriticGradient
-from mjxrl.learners.diagnostics import actor_metrics
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
 from mjxrl.networks.mlp import Layer, actor_outputs, critic_outputs
 from mjxrl.replay import Batch
-from mjxrl.storage.state import State
+from mjxrl.storage.state import Part
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the authors' bounds
 
@@ -88,20 +88,6 @@ class PolicySample(NamedTuple):
     """(B, A) before tanh"""
 
 
-class SACPolicyGradient(NamedTuple):
-    """What the actor and the temperature step down, and how it came about."""
-
-    actor: Tensor
-    """(P,)"""
-    temperature: Tensor | None
-    """(1,) by log alpha; None if it is fixed"""
-    loss: Tensor
-    """The actor's, 0-d."""
-    sample: PolicySample
-    alpha: Tensor
-    """(1,) before the step"""
-
-
 def sac_actor_loss(
     actor: Sequence[Layer],
     critics: Sequence[Layer],
@@ -137,30 +123,27 @@ class SAC(ActorCritic):
         settings = config.sac
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
-        parameter = self.log_alpha.detach().requires_grad_()
-        self._log_alpha_parameter = parameter
-        self.temperature_adam = Adam(self.log_alpha, [parameter], settings.temperature_lr)
-        self.optimizers["temperature_adam"] = self.temperature_adam
+        self._trained_log_alpha = self.log_alpha.detach().requires_grad_()
+        self.optimizers["temperature"] = Adam(self.log_alpha, [self._trained_log_alpha], settings.temperature_lr)
 
-    @torch.no_grad()
+    def parts(self) -> dict[str, Part]:
+        return {**super().parts(), "log_alpha": self.log_alpha}
+
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Sampled actions, (N, A), of raw observations, (N, O).
-
-        The standard deviation may be multiplied by a factor that rises evenly from the first world to the last.
-        """
-        gaussian = policy(self.actor.frozen, self.norm.normalize(obs))
-        noise = torch.randn(gaussian.mean.shape, generator=generator, device=self.device, dtype=self.dtype)
-        low, high = self.config.sac.exploration_scale, self.config.sac.exploration_scale_max
+        """tanh(u), u ~ N(mean, std). The standard deviation may be multiplied by a factor that rises evenly from the
+        first world to the last."""
+        gaussian = policy(self.actor.frozen, obs)
+        mean, (low, high) = gaussian.mean, (self.config.sac.exploration_scale, self.config.sac.exploration_scale_max)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         if high is not None:
-            noise *= self.over_worlds(low, high, len(obs))
+            noise *= over_worlds(low, high, mean)
         elif low != 1:
             noise *= low
-        return (gaussian.mean + gaussian.log_std.exp() * noise).tanh()
+        return (mean + gaussian.log_std.exp() * noise).tanh()
 
-    @torch.no_grad()
     def act_deterministic(self, obs: Tensor) -> Tensor:
-        """tanh of the mean, (N, A), of raw observations, (N, O)."""
-        return policy(self.actor.frozen, self.norm.normalize(obs)).mean.tanh()
+        """tanh of the mean."""
+        return policy(self.actor.frozen, obs).mean.tanh()
 
     def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
         with torch.no_grad(), self.autocast():
@@ -168,47 +151,22 @@ class SAC(ActorCritic):
             target = sac_target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha, self.value)
         with self.autocast():
             loss, q = sac_critic_loss(self.critics.layers, batch, target, self.value)
-        return CriticGradient(self.critic_adam.gradient(loss), loss.detach(), q, target)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
 
-    def policy_gradient(self, batch: Batch, noise: Tensor) -> SACPolicyGradient:
-        """The gradients of the actor's and the temperature's losses."""
+    def policy_gradient(self, batch: Batch, noise: Tensor) -> PolicyGradient:
         alpha, which = self.log_alpha.exp(), self.config.learner.actor_q
         with self.autocast():
             loss, sample = sac_actor_loss(
                 self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
             )
-        temperature = None
+        losses = {"actor": loss}
         if self.config.sac.auto_temperature:
-            temperature = self.temperature_adam.gradient(
-                temperature_loss(self._log_alpha_parameter, sample.log_prob, batch.valid, self.target_entropy)
+            losses["temperature"] = temperature_loss(
+                self._trained_log_alpha, sample.log_prob, batch.valid, self.target_entropy
             )
-        return SACPolicyGradient(
-            actor=self.actor_adam.gradient(loss),
-            temperature=temperature,
-            loss=loss.detach(),
-            sample=sample,
-            alpha=alpha,
+        return PolicyGradient(
+            self.gradients(**losses), loss.detach(), sample.action, Entropy(sample.log_prob, sample.log_std, alpha)
         )
 
-    def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        found = self.policy_gradient(batch, noise)
-        self.actor_adam.step(found.actor)
-        if found.temperature is not None:
-            self.temperature_adam.step(found.temperature)
-        if not measure:
-            return {}
-        return actor_metrics(batch, found.loss, found.sample.action, found.actor) | {
-            "entropy": -masked_mean(found.sample.log_prob, batch.valid),
-            "log_std": masked_mean(found.sample.log_std.mean(-1), batch.valid),
-            "temperature": found.alpha[0],
-        }
-
-    def update_targets(self, policy_updated: bool) -> None:
+    def update_targets(self, policy_moved: bool) -> None:
         self.target_critics.follow(self.critics, self.config.learner.tau)
-
-    def state_dict(self) -> State:
-        return {**super().state_dict(), "log_alpha": self.log_alpha.clone()}
-
-    def load_state_dict(self, state: State) -> None:
-        super().load_state_dict(state)
-        self.log_alpha.copy_(state["log_alpha"])

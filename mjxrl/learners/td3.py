@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
+from mjxrl.learners.actor_critic import ActorCritic, over_worlds
+from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
 from mjxrl.learners.batches import masked_mean
-from mjxrl.learners.common import ActorCritic, CriticGradient
-from mjxrl.learners.diagnostics import actor_metrics
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
 from mjxrl.networks.mlp import Layer, actor_outputs, critic_outputs
 from mjxrl.replay import Batch
-from mjxrl.storage.state import State
 
 
 def policy(actor: Sequence[Layer], obs: Tensor) -> Tensor:
@@ -70,23 +69,19 @@ class TD3(ActorCritic):
         self.target_actor = self.actor.copy()
         self.networks["target_actor"] = self.target_actor
 
-    @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Exploring actions, clip(pi(s) + N(0, sigma), -1, 1), (N, A), of raw observations, (N, O).
-
-        sigma may rise evenly from the first world to the last (Li et al. 2023, arXiv 2307.12983).
-        """
+        """clip(pi(s) + N(0, sigma), -1, 1). sigma may rise evenly from the first world to the last (Li et al. 2023,
+        arXiv 2307.12983)."""
         action = self.act_deterministic(obs)
-        noise = torch.randn(action.shape, generator=generator, device=self.device, dtype=self.dtype)
+        noise = torch.randn(action.shape, generator=generator, device=action.device, dtype=action.dtype)
         low, high = self.config.td3.exploration_noise, self.config.td3.exploration_noise_max
         if high is None:
             return action.add(noise, alpha=low).clamp_(-1, 1)
-        return action.addcmul(noise, self.over_worlds(low, high, len(obs))).clamp_(-1, 1)
+        return action.addcmul(noise, over_worlds(low, high, action)).clamp_(-1, 1)
 
-    @torch.no_grad()
     def act_deterministic(self, obs: Tensor) -> Tensor:
-        """pi(s), (N, A), of raw observations, (N, O)."""
-        return policy(self.actor.frozen, self.norm.normalize(obs))
+        """pi(s)."""
+        return policy(self.actor.frozen, obs)
 
     def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
         settings = self.config.td3
@@ -102,21 +97,15 @@ class TD3(ActorCritic):
             )
         with self.autocast():
             loss, q = td3_critic_loss(self.critics.layers, batch, target, self.value)
-        return CriticGradient(self.critic_adam.gradient(loss), loss.detach(), q, target)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
 
-    def policy_gradient(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradient of the actor's loss, (P,), the loss, and pi(s), (B, A)."""
+    def policy_gradient(self, batch: Batch, noise: Tensor) -> PolicyGradient:
         which = self.config.learner.actor_q
         with self.autocast():
             loss, action = td3_actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)
-        return self.actor_adam.gradient(loss), loss.detach(), action
+        return PolicyGradient(self.gradients(actor=loss), loss.detach(), action)
 
-    def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        gradient, loss, action = self.policy_gradient(batch, noise)
-        self.actor_adam.step(gradient)
-        return actor_metrics(batch, loss, action, gradient) if measure else {}
-
-    def update_targets(self, policy_updated: bool) -> None:
-        if policy_updated:
+    def update_targets(self, policy_moved: bool) -> None:
+        if policy_moved:
             self.target_critics.follow(self.critics, self.config.learner.tau)
             self.target_actor.follow(self.actor, self.config.learner.tau)

@@ -1,33 +1,54 @@
-"""Saving and loading the parts of a learner under flat names, `<part>.<tensor>`."""
+"""What is saved, as tensors under flat names: `<part>.<tensor>`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
 State = dict[str, Tensor]
+T = TypeVar("T")
 
 
 class Stateful(Protocol):
-    """A part of a learner: `state_dict` gives copies, `load_state_dict` copies in."""
+    """Something whose `state_dict` gives copies, and whose `load_state_dict` copies in."""
 
     def state_dict(self) -> State: ...
 
-    def load_state_dict(self, state: State) -> None: ...
+    def load_state_dict(self, state: State, /) -> None: ...
 
 
-def flatten(parts: Mapping[str, Stateful]) -> State:
-    """Copies of all tensors of all parts."""
-    return {f"{part}.{name}": value for part, owner in parts.items() for name, value in owner.state_dict().items()}
+Part = Tensor | Stateful | Mapping[str, Tensor]
 
 
-def restore(parts: Mapping[str, Stateful], state: State) -> None:
-    """Copy what `flatten` gave back in."""
-    for part, owner in parts.items():
-        prefix = f"{part}."
-        owner.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+def flatten(parts: Mapping[str, Part]) -> State:
+    """Copies of all tensors of all parts; a tensor has its part's name, those of others `<part>.<name>`."""
+    state: State = {}
+    for name, part in parts.items():
+        if isinstance(part, Tensor):
+            state[name] = part.clone()
+        else:
+            content = flatten(part) if isinstance(part, Mapping) else part.state_dict()
+            state |= {f"{name}.{key}": value for key, value in content.items()}
+    return state
+
+
+def restore(parts: Mapping[str, Part], state: Mapping[str, Tensor]) -> None:
+    """Copy what `flatten` gave back in: no tensor is rebound."""
+    for name, part in parts.items():
+        if isinstance(part, Tensor):
+            part.copy_(state[name])
+        elif isinstance(part, Mapping):
+            restore(part, part_of(state, name))
+        else:
+            part.load_state_dict(part_of(state, name))
+
+
+def part_of(state: Mapping[str, T], name: str) -> dict[str, T]:
+    """What a state holds of one part, under the names that the part gave."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def check_fit(state: State, expected: State) -> None:

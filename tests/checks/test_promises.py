@@ -12,7 +12,7 @@ import torch
 
 from mjxrl.checks import promises
 from mjxrl.cli import verify as cli
-from mjxrl.learners.common import ActorCritic
+from mjxrl.learners.updates import Updates
 from mjxrl.learners.values import Scalar
 from mjxrl.networks.mlp import Network
 
@@ -43,8 +43,8 @@ def naive_sample(gaussian: Any, noise: torch.Tensor) -> tuple[torch.Tensor, torc
 
 def large_start(*args: Any, **keywords: Any) -> Any:
     learner = ORIGINAL(*args, **keywords)
-    learner.critics.flat.normal_()
-    learner.actor.flat.mul_(3)
+    learner.algorithm.critics.flat.normal_()
+    learner.algorithm.actor.flat.mul_(3)
     return learner
 
 
@@ -60,10 +60,7 @@ BREAKS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "temperature moves the right way": lambda m: m.setattr(
         "mjxrl.learners.sac.temperature_loss", lambda log_alpha, *_: -log_alpha.sum()
     ),
-    "delayed policy updates": lambda m: (
-        m.setattr(ActorCritic, "update_policy", lambda *_: {})
-        or m.setattr("mjxrl.learners.td3.TD3.update_policy", lambda *_: {})
-    ),
+    "delayed policy updates": lambda m: m.setattr(Updates, "update_policy", lambda *_: {}),
     "Polyak averaging": lambda m: m.setattr(Network, "follow", lambda self, source, _: self.flat.copy_(source.flat)),
     "no value after termination": lambda m: m.setattr(
         Scalar, "target", lambda self, batch, outputs, bonus=0.0: batch.reward + batch.discount * outputs[0, :, 0]

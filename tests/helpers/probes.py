@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.learners import make_learner
-from mjxrl.learners.common import ActorCritic
+from mjxrl.learners import Learner, make_learner
 from mjxrl.networks.mlp import critic_outputs
 from mjxrl.replay import Replay
 
@@ -62,11 +61,10 @@ PROBES: dict[str, Probe] = {
 }
 
 
-def train(probe: Probe, config: Config, steps: int, updates: int) -> ActorCritic:
+def train(probe: Probe, config: Config, steps: int, updates: int) -> Learner:
     """Alternate one vector step and `updates` updates, `steps` times, after 20 random steps."""
     torch.manual_seed(0)
     learner = make_learner(config, 1, 1, "cpu")
-    assert isinstance(learner, ActorCritic)
     g = torch.Generator().manual_seed(0)
     replay = Replay(WORLDS, 1, 1, capacity=WORLDS * 1000, time_limit=None, device="cpu")
 
@@ -94,7 +92,7 @@ def train(probe: Probe, config: Config, steps: int, updates: int) -> ActorCritic
     return learner
 
 
-def errors(probe: Probe, learner: ActorCritic) -> list[float]:
+def errors(probe: Probe, learner: Learner) -> list[float]:
     """How far the value of the policy's own action, by Q_1 and Q_2, is from the best, relative to it; and how far the
     action is, relative to the range of actions."""
     found = []
@@ -103,7 +101,8 @@ def errors(probe: Probe, learner: ActorCritic) -> list[float]:
     for obs, best in probe.cases:
         batch = torch.full((1, 1), float(obs))
         action = learner.act_deterministic(batch)
-        q = learner.value.q(critic_outputs(learner.critics.frozen, learner.norm.normalize(batch), action))[:, 0] / scale
+        outputs = critic_outputs(learner.algorithm.critics.frozen, learner.norm.normalize(batch), action)
+        q = learner.algorithm.value.q(outputs)[:, 0] / scale
         found += [abs(value - best) / abs(best) for value in q.tolist()]
         if probe.action is not None:
             found.append(abs(action.item() - probe.action(obs)) / 2)

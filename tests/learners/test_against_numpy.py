@@ -11,110 +11,25 @@ import torch
 
 from mjxrl.config import Config, LearnerConfig
 from mjxrl.learners import make_learner, sac, td3
-from mjxrl.learners.common import ActorCritic
-from mjxrl.networks.mlp import Network
-from mjxrl.replay import Batch, Replay
-from tests.test_replay import GAMMA, History, everything
+from mjxrl.replay import Replay
+from tests.helpers.histories import GAMMA, History, everything
+from tests.helpers.oracles import (
+    ACTION,
+    F64,
+    OBS,
+    as_numpy,
+    assert_gradient,
+    bootstrapped,
+    make_network,
+    mean_over_valid,
+    min_q,
+    mlp,
+    numeric_gradient,
+    q_function,
+    squashed_gaussian,
+)
 
-OBS, ACTION, B, MEMBERS = 4, 2, 12, 2
-F64 = torch.float64
 CASES = [(2, False), (1, False), (3, True)]  # critics, LayerNorm
-
-
-def mlp(parameters: dict[str, np.ndarray], member: int, x: np.ndarray) -> np.ndarray:
-    count = len({name.split(".")[0] for name in parameters})
-    for i in range(count):
-        x = x @ parameters[f"{i}.weight"][member] + parameters[f"{i}.bias"][member]
-        if f"{i}.gain" in parameters:
-            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-            x = x * parameters[f"{i}.gain"][member] + parameters[f"{i}.shift"][member]
-        if i < count - 1:
-            x = np.maximum(x, 0)
-    return x
-
-
-def q_function(parameters, member, obs, action):
-    return mlp(parameters, member, np.concatenate([obs, action], -1))[:, 0]
-
-
-def min_q(parameters, obs, action):
-    members = parameters["0.weight"].shape[0]
-    return np.min([q_function(parameters, e, obs, action) for e in range(members)], 0)
-
-
-def mean_over_valid(values, batch):
-    keep = batch["valid"] == 1
-    return values[keep].sum() / max(keep.sum(), 1)
-
-
-def bootstrapped(batch, next_value):
-    target = batch["reward"].copy()
-    for i in range(B):
-        if not batch["terminated"][i]:
-            target[i] += batch["discount"][i] * next_value[i]
-    return target
-
-
-def squashed_gaussian(actor, obs, noise):
-    """Action and log-density, the change of variables written as it stands."""
-    out = mlp(actor, 0, obs)
-    mean, log_std = out[:, :ACTION], np.clip(out[:, ACTION:], -20, 2)
-    u = mean + np.exp(log_std) * noise
-    log_normal = -0.5 * ((u - mean) / np.exp(log_std)) ** 2 - log_std - 0.5 * np.log(2 * np.pi)
-    return np.tanh(u), (log_normal - np.log(1 - np.tanh(u) ** 2)).sum(-1)
-
-
-def numeric_gradient(loss, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    gradients = {}
-    for name, value in parameters.items():
-        gradient = np.zeros_like(value)
-        for index in np.ndindex(value.shape):
-            kept, h = value[index], 1e-6
-            value[index] = kept + h
-            above = loss()
-            value[index] = kept - h
-            below = loss()
-            value[index] = kept
-            gradient[index] = (above - below) / (2 * h)
-        gradients[name] = gradient
-    return gradients
-
-
-def assert_gradient(loss: torch.Tensor, network: Network, wanted: dict[str, np.ndarray]) -> None:
-    got = torch.autograd.grad(loss, network.parameters)
-    names = list(network.state_dict())
-    for name, gradient in zip(names, got, strict=True):
-        np.testing.assert_allclose(gradient.numpy(), wanted[name], atol=1e-7, rtol=1e-6, err_msg=name)
-
-
-def make_network(sizes, seed, **keywords) -> tuple[Network, dict[str, np.ndarray]]:
-    net = Network(sizes, generator=torch.Generator().manual_seed(seed), device="cpu", dtype=F64, **keywords)
-    net.flat.add_(0.2 * torch.randn(net.flat.shape, dtype=F64, generator=torch.Generator().manual_seed(seed + 99)))
-    return net, {name: value.numpy().copy() for name, value in net.state_dict().items()}
-
-
-@pytest.fixture
-def batch() -> Batch:
-    """Windows of several lengths, some terminated, some invalid."""
-    rng = np.random.default_rng(7)
-    return Batch(
-        obs=torch.tensor(rng.normal(size=(B, OBS))),
-        action=torch.tensor(rng.uniform(-1, 1, (B, ACTION))),
-        reward=torch.tensor(rng.normal(size=B)),
-        discount=torch.tensor(0.9 ** rng.integers(1, 4, B)),
-        terminated=torch.tensor((np.arange(B) % 4 == 1).astype(float)),
-        next_obs=torch.tensor(rng.normal(size=(B, OBS))),
-        valid=torch.tensor((np.arange(B) % 5 != 2).astype(float)),
-    )
-
-
-@pytest.fixture
-def noise() -> torch.Tensor:
-    return torch.tensor(np.random.default_rng(8).normal(size=(B, ACTION)))
-
-
-def as_numpy(batch: Batch) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in batch._asdict().items()}
 
 
 @pytest.mark.parametrize(("members", "layer_norm"), CASES)
@@ -193,9 +108,9 @@ def test_targets_of_stored_windows(algo, n_step):
     history = History(worlds, steps=43, time_limit=limit, seed=2)
     settings = LearnerConfig(normalize_obs=True, scale_rewards=True, actor_hidden=(6,), critic_hidden=(7,))
     learner = make_learner(Config(algo=algo, num_envs=worlds, learner=settings), 3, ACTION, "cpu", F64)
-    assert isinstance(learner, ActorCritic)
-    learner.target_critics.flat.mul_(5)  # new critics say nearly nothing
-    learner.actor.flat.mul_(0.3)  # the oracle's log(1 - tanh(u)^2) wants moderate u
+    algorithm = learner.algorithm
+    algorithm.networks["target_critics"].flat.mul_(5)  # new critics say nearly nothing
+    algorithm.actor.flat.mul_(0.3)  # the oracle's log(1 - tanh(u)^2) wants moderate u
     replay = Replay(worlds, 3, ACTION, capacity=worlds * 12, time_limit=limit, device="cpu", dtype=F64)
     replay.start(history.obs(0).double())
     for t in range(history.steps):
@@ -207,14 +122,13 @@ def test_targets_of_stored_windows(algo, n_step):
     stored = replay.gather(everything(replay), n_step, GAMMA)
     noise = torch.randn(len(stored.obs), ACTION, dtype=F64, generator=torch.Generator().manual_seed(0))
     batch = learner.prepare(stored)
+    targets = algorithm.networks["target_critics"]
     if algo == "td3":
-        actor = learner.networks["target_actor"]
-        target = td3.td3_target(
-            actor.frozen, learner.target_critics.frozen, batch, noise, target_noise=0.4, noise_clip=0.5
-        )
+        actor = algorithm.networks["target_actor"]
+        target = td3.td3_target(actor.frozen, targets.frozen, batch, noise, target_noise=0.4, noise_clip=0.5)
     else:
-        actor = learner.actor
-        target = sac.sac_target(actor.frozen, learner.target_critics.frozen, batch, noise, torch.tensor(alpha).double())
+        actor = algorithm.actor
+        target = sac.sac_target(actor.frozen, targets.frozen, batch, noise, torch.tensor(alpha).double())
 
     windows = [history.window(int(t), int(n), n_step, history.steps - 1) for t, n, _ in stored.obs]
     kinds = [(w[2], w[3] is not None and w[3][2] == 1, w[4]) for w in windows]
@@ -223,8 +137,7 @@ def test_targets_of_stored_windows(algo, n_step):
     next_obs = np.array([w[3] if w[3] is not None else [0, 0, 0] for w in windows], float)
     next_obs = np.clip((next_obs - frames.mean(0)) / (frames.std(0) + 0.01), -10, 10)
     actor_np, targets_np = (
-        {name: value.numpy() for name, value in network.state_dict().items()}
-        for network in (actor, learner.target_critics)
+        {name: value.numpy() for name, value in network.state_dict().items()} for network in (actor, targets)
     )
     if algo == "td3":
         smoothed = np.tanh(mlp(actor_np, 0, next_obs)) + np.clip(0.4 * noise.numpy(), -0.5, 0.5)

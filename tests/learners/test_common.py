@@ -8,52 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl.config import Config, LearnerConfig, SacConfig
+from mjxrl.config import Config, SacConfig
 from mjxrl.learners import make_learner
-from mjxrl.learners.common import ActorCritic, Adam, masked_mean
+from mjxrl.learners.batches import masked_mean
+from mjxrl.learners.optimizer import Adam
 from mjxrl.replay import Batch, Replay
-
-OBS, ACTION, WORLDS = 5, 2, 4
-SMALL = LearnerConfig(batch_size=16, actor_hidden=(16, 16), critic_hidden=(16, 16))
-both = pytest.mark.parametrize("algo", ["td3", "sac"])
-
-
-def learner_of(algo: str, dtype=torch.float32, seed=0, **settings) -> ActorCritic:
-    config = Config(algo=algo, seed=seed, learner=dataclasses.replace(SMALL, **settings))
-    learner = make_learner(config, OBS, ACTION, "cpu", dtype)
-    assert isinstance(learner, ActorCritic)
-    return learner
-
-
-def filled_replay(dtype=torch.float32, steps=60, seed=0) -> Replay:
-    g = torch.Generator().manual_seed(seed)
-    replay = Replay(WORLDS, OBS, ACTION, capacity=WORLDS * 40, time_limit=9, device="cpu", dtype=dtype)
-    replay.start(torch.randn(WORLDS, OBS, generator=g))
-    for t in range(steps):
-        terminated = torch.rand(WORLDS, generator=g) < 0.05
-        truncated = torch.full((WORLDS,), t % 9 == 8)
-        valid = torch.rand(WORLDS, generator=g) > 0.05
-        obs, final = torch.randn(2, WORLDS, OBS, generator=g)
-        action = torch.rand(WORLDS, ACTION, generator=g) * 2 - 1
-        replay.append(action, torch.randn(WORLDS, generator=g), terminated, truncated, final, obs, valid)
-    return replay
-
-
-def random_batch(dtype=torch.float32, size=16) -> Batch:
-    g = torch.Generator().manual_seed(4)
-    return Batch(
-        obs=torch.randn(size, OBS, generator=g).to(dtype),
-        action=(torch.rand(size, ACTION, generator=g) * 2 - 1).to(dtype),
-        reward=torch.randn(size, generator=g).to(dtype),
-        discount=torch.full((size,), 0.9),
-        terminated=(torch.arange(size) % 5 == 0).to(dtype),
-        next_obs=torch.randn(size, OBS, generator=g).to(dtype),
-        valid=torch.ones(size, dtype=dtype),
-    )
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+from tests.helpers.learners import ACTION, OBS, SMALL, WORLDS, both, filled_replay, learner_of, random_batch, same
 
 
 def test_masked_mean_ignores_nan_and_an_empty_batch():
@@ -84,7 +44,7 @@ def test_same_seed_same_updates(algo):
     assert same(one.state_dict(), two.state_dict())
     metrics = [x.update(replay, 5, torch.Generator().manual_seed(7)) for x in (one, two)]
     assert same(*metrics) and same(one.state_dict(), two.state_dict())
-    assert not torch.equal(one.actor.flat, other.actor.flat)
+    assert not torch.equal(one.algorithm.actor.flat, other.algorithm.actor.flat)
 
 
 @both
@@ -112,12 +72,12 @@ def test_state_is_a_copy_and_is_copied_in(algo):
     learner = learner_of(algo, normalize_obs=True)
     state = learner.state_dict()
     kept = {name: tensor.clone() for name, tensor in state.items()}
-    address = learner.critics.flat.data_ptr()
+    address = learner.algorithm.critics.flat.data_ptr()
     learner.observe(torch.randn(8, OBS))
     learner.update(replay, 3, torch.Generator().manual_seed(0))
     assert same(state, kept) and not same(state, learner.state_dict())
     learner.load_state_dict(state)
-    assert same(kept, learner.state_dict()) and learner.critics.flat.data_ptr() == address
+    assert same(kept, learner.state_dict()) and learner.algorithm.critics.flat.data_ptr() == address
     learner.update(replay, 3, torch.Generator().manual_seed(0))
     assert same(state, kept)  # loading did not rebind
 
@@ -174,11 +134,13 @@ def test_nan_in_an_invalid_transition_reaches_nothing(algo):
         for tensor in (batch.obs, batch.action, batch.reward, batch.next_obs):
             tensor[3] = tensor[7] = poison
         batch.valid[3] = batch.valid[7] = 0
-        noise = torch.randn(learner.noise_per_update, 16, ACTION, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(learner.algorithm.noise_per_update, 16, ACTION, generator=torch.Generator().manual_seed(0))
         prepared = learner.prepare(batch)
-        metrics = learner.update_critic(prepared, noise) | learner.update_policy(prepared, noise)
+        metrics = learner.updates.update_critics(prepared, noise) | learner.updates.update_policy(prepared, noise)
         assert all(bool(value.isfinite()) for value in metrics.values())
-        assert bool(learner.critics.flat.isfinite().all()) and bool(learner.actor.flat.isfinite().all())
+        assert bool(learner.algorithm.critics.flat.isfinite().all()) and bool(
+            learner.algorithm.actor.flat.isfinite().all()
+        )
         results.append(learner.state_dict())
     assert same(results[0], results[1]) and same(results[0], results[2])
 
@@ -194,9 +156,9 @@ def test_invalid_transitions_count_for_nothing(algo):
     for rows in (torch.ones(16, dtype=torch.bool), keep):
         learner = learner_of(algo, torch.float64)
         part = learner.prepare(Batch(*(tensor[rows] for tensor in batch)))
-        draws = noise[: learner.noise_per_update, rows]
-        learner.update_critic(part, draws)
-        learner.update_policy(part, draws)
+        draws = noise[: learner.algorithm.noise_per_update, rows]
+        learner.updates.update_critics(part, draws)
+        learner.updates.update_policy(part, draws)
         states.append(learner.state_dict())
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-7, atol=1e-10)
@@ -206,9 +168,9 @@ def test_invalid_transitions_count_for_nothing(algo):
 def test_a_batch_without_valid_transitions_moves_nothing_to_nan(algo):
     learner = learner_of(algo)
     batch = learner.prepare(random_batch()._replace(valid=torch.zeros(16), reward=torch.full((16,), torch.nan)))
-    learner.update_critic(batch, torch.zeros(2, 16, ACTION))
-    learner.update_policy(batch, torch.zeros(2, 16, ACTION))
-    assert bool(learner.critics.flat.isfinite().all()) and bool(learner.actor.flat.isfinite().all())
+    learner.updates.update_critics(batch, torch.zeros(2, 16, ACTION))
+    learner.updates.update_policy(batch, torch.zeros(2, 16, ACTION))
+    assert bool(learner.algorithm.critics.flat.isfinite().all()) and bool(learner.algorithm.actor.flat.isfinite().all())
 
 
 @both
@@ -240,11 +202,11 @@ def test_policy_moves_once_every_delay(algo, delay):
     replay, g = filled_replay(), torch.Generator().manual_seed(0)
     learner = learner_of(algo, policy_delay=delay)
     for k in range(1, 8):
-        actor, critics = learner.actor.flat.clone(), learner.critics.flat.clone()
+        actor, critics = learner.algorithm.actor.flat.clone(), learner.algorithm.critics.flat.clone()
         metrics = learner.update(replay, 1, g)
-        assert torch.equal(actor, learner.actor.flat) == (k % delay != 0)
+        assert torch.equal(actor, learner.algorithm.actor.flat) == (k % delay != 0)
         assert ("actor_loss" in metrics) == (k % delay == 0)
-        assert not torch.equal(critics, learner.critics.flat)
+        assert not torch.equal(critics, learner.algorithm.critics.flat)
     # One call or many: the phase of the delay goes on.
     assert learner.update(replay, delay, g).keys() >= {"actor_loss", "critic_loss", "q"}
 
@@ -275,7 +237,7 @@ def test_every_setting_trains(algo, settings, dtype):
 def test_tau_one_copies_the_networks(algo):
     learner = learner_of(algo, tau=1.0)
     learner.update(filled_replay(), 3, torch.Generator().manual_seed(0))
-    assert torch.equal(learner.target_critics.flat, learner.critics.flat)
+    assert torch.equal(learner.algorithm.networks["target_critics"].flat, learner.algorithm.critics.flat)
 
 
 @both

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,16 @@ import torch
 import torch._inductor.config
 from torch._dynamo.utils import counters
 
-from tests.learners.test_common import filled_replay, same
-from tests.learners.test_graphs import LOSS_TOLERANCE, SETTINGS, assert_same_losses, both, learner_of, replay_on
-
-needs_compiler = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+from tests.helpers.learners import (
+    LOSS_TOLERANCE,
+    SETTINGS,
+    assert_same_losses,
+    both,
+    filled_replay,
+    learner_of,
+    needs_compiler,
+    same,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +36,8 @@ def assert_compiled_whole() -> None:
 
 @needs_compiler
 def test_compiled_losses_agree_in_float32() -> None:
-    replay = replay_on("cpu", torch.float32)
-    learners = [learner_of("sac", "cpu", 2, torch.float32, compile=on, policy_delay=2) for on in (False, True)]
+    replay = filled_replay()
+    learners = [learner_of("sac", updates_per_step=2, compile=on, policy_delay=2) for on in (False, True)]
     before = learners[1].state_dict()
     learners[1].warm_up(replay)
     assert same(before, learners[1].state_dict())
@@ -44,7 +49,7 @@ def test_compiled_losses_agree_in_float32() -> None:
 
 def test_without_a_compiler_updates_run_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing is there yet
-    plain, learner = (learner_of("td3", "cpu", 4, compile=on) for on in (False, True))
+    plain, learner = (learner_of("td3", torch.float64, updates_per_step=4, compile=on) for on in (False, True))
     replay = filled_replay(torch.float64)
     no_compiler = torch._inductor.config.patch({"cpp.cxx": (None, str(tmp_path / "g++"))})
     said = pytest.warns(UserWarning, match=r"uncompiled, more slowly, .*: No working C\+\+ compiler.*\)$")
@@ -56,7 +61,7 @@ def test_without_a_compiler_updates_run_as_they_are(tmp_path: Path, monkeypatch:
 
 
 def test_uncompiled_learners_need_no_warm_up_on_a_cpu() -> None:
-    learner, replay = learner_of("td3", "cpu", 4), filled_replay(torch.float64)
+    learner, replay = learner_of("td3", torch.float64, updates_per_step=4), filled_replay(torch.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learner.warm_up(replay)
@@ -69,8 +74,10 @@ def test_uncompiled_learners_need_no_warm_up_on_a_cpu() -> None:
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_compiled_updates_equal_eager_ones(algo: str, settings: dict[str, Any]) -> None:
     """In float64, 100 updates from the same seed: to 1e-6."""
-    replay = replay_on("cpu")
-    plain, compiled = (learner_of(algo, "cpu", 10, compile=on, **settings) for on in (False, True))
+    replay = filled_replay(torch.float64)
+    plain, compiled = (
+        learner_of(algo, torch.float64, updates_per_step=10, compile=on, **settings) for on in (False, True)
+    )
     compiled.warm_up(replay)
     generators = [torch.Generator().manual_seed(1) for _ in range(2)]
     for _ in range(10):
@@ -86,9 +93,9 @@ def test_compiled_updates_equal_eager_ones(algo: str, settings: dict[str, Any]) 
 @both
 @pytest.mark.parametrize("settings", [{"bf16": True, "policy_delay": 2}, {"layer_norm": True, "policy_delay": 2}])
 def test_compiled_losses_agree_with_each_option(algo: str, settings: dict[str, Any]) -> None:
-    learners = [learner_of(algo, "cpu", 2, torch.float32, compile=on, **settings) for on in (False, True)]
+    learners = [learner_of(algo, updates_per_step=2, compile=on, **settings) for on in (False, True)]
     rtol = 0.02 if "bf16" in settings else LOSS_TOLERANCE  # bf16 keeps 8 bits, and fused operators round less often
-    replay = replay_on("cpu", torch.float32)
+    replay = filled_replay()
     learners[1].warm_up(replay)
     assert_same_losses(replay, learners, rtol)
     assert_compiled_whole()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,45 +9,46 @@ from typing import Any
 import pytest
 import torch
 
-from mjxrl.config import Config
-from mjxrl.learners import graphs, make_learner
-from mjxrl.learners.common import ActorCritic
-from mjxrl.learners.graphs import Replayed, UpdateGraphs
+from mjxrl.learners import Learner, graphs
+from mjxrl.learners.batches import Draws
+from mjxrl.learners.graphs import Capture, Launch, UpdateGraphs
 from mjxrl.replay import Replay
 from mjxrl.storage.state import State
-from tests.learners.test_common import ACTION, OBS, SMALL, WORLDS, filled_replay, same
+from tests.helpers.learners import (
+    ACTION,
+    OBS,
+    SETTINGS,
+    WORLDS,
+    assert_same_losses,
+    both,
+    filled_replay,
+    learner_of,
+    same,
+)
 
-both = pytest.mark.parametrize("algo", ["td3", "sac"])
-SETTINGS: list[dict[str, Any]] = [
-    {},
-    {"policy_delay": 3, "n_step": 3, "normalize_obs": True, "lr_schedule": "linear"},
-    {"critic": "categorical", "atoms": 11, "scale_rewards": True, "policy_delay": 2, "layer_norm": True},
-]
-
-
-def learner_of(algo: str, device: str, updates: int, dtype=torch.float64, **settings: Any) -> ActorCritic:
-    config = dataclasses.replace(SMALL, updates_per_step=updates, **settings)
-    learner = make_learner(
-        Config(algo=algo, num_envs=WORLDS, total_steps=50_000, learner=config), OBS, ACTION, device, dtype
-    )
-    assert isinstance(learner, ActorCritic)
-    return learner
+F64 = torch.float64
 
 
-def replay_on(device: str, dtype=torch.float64) -> Replay:
-    source = filled_replay(dtype)
-    replay = Replay(WORLDS, OBS, ACTION, capacity=WORLDS * 40, time_limit=9, device=device, dtype=dtype)
-    replay.load_state_dict(source.state_dict())
-    return replay
-
-
-def launched_eagerly(body: Callable[[], State]) -> tuple[Replayed, State]:
+def launched_eagerly(body: Callable[[], State]) -> tuple[Launch, State]:
     """As a capture, but the launch runs the function again: outputs stay in place."""
     outputs: State = {}
     return (lambda: outputs.update(body())), outputs
 
 
-def fresh_numbers(learner: ActorCritic, seed: int) -> None:
+def graphs_of(learner: Learner, replay: Replay, updates: int) -> UpdateGraphs:
+    settings = learner.config.learner
+    indices = replay.draw(updates, settings.batch_size, torch.Generator().manual_seed(99))
+    noise = torch.zeros(updates, learner.algorithm.noise_per_update, settings.batch_size, ACTION, dtype=F64)
+    draws = Draws(replay.windows(indices, settings.n_step, settings.gamma), noise)
+    return UpdateGraphs(learner.updates.run_eagerly, replay, draws, settings.policy_delay)
+
+
+def capture(learner: Learner, replay: Replay, updates: int, by: Capture, made: int) -> None:
+    learner.updates.graphs = graphs_of(learner, replay, updates)
+    learner.updates.graphs.capture(by, made)
+
+
+def fresh_numbers(learner: Learner, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     obs, reward = torch.randn(WORLDS, OBS, generator=g), torch.randn(WORLDS, generator=g)
     yes = torch.ones(WORLDS, dtype=torch.bool, device=learner.device)
@@ -60,11 +60,16 @@ def fresh_numbers(learner: ActorCritic, seed: int) -> None:
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("updates", [1, 6, 17, 32])
 def test_chunks_buffers_and_phases_give_what_the_plain_loop_gives(algo, settings, updates):
-    replay, plain, chunked = replay_on("cpu"), *(learner_of(algo, "cpu", updates, **settings) for _ in range(2))
+    replay, plain, chunked = filled_replay(F64), *(learner_of(algo, F64, **settings) for _ in range(2))
     for learner in (plain, chunked):
         learner.update(replay, 1, torch.Generator().manual_seed(5))  # a phase in the middle of the delay
-    chunked._graphs = UpdateGraphs(chunked, replay, updates)
-    chunked._graphs.capture(launched_eagerly)
+    launches = []
+
+    def counted(body: Callable[[], State]) -> tuple[Launch, State]:
+        launch, outputs = launched_eagerly(body)
+        return (lambda: launches.append(launch())), outputs
+
+    capture(chunked, replay, updates, counted, made=1)
     generators = [torch.Generator().manual_seed(1) for _ in range(2)]
     for call in range(4):
         metrics = []
@@ -73,26 +78,32 @@ def test_chunks_buffers_and_phases_give_what_the_plain_loop_gives(algo, settings
             metrics.append(learner.update(replay, updates, g))
         assert same(*metrics)
         assert same(plain.state_dict(), chunked.state_dict())
+    assert len(launches) == 4 * {1: 1, 6: 1, 17: 17, 32: 2}[updates]
     chunked.load_state_dict(plain.state_dict())  # copied in: the graphs go on with it
     last = [x.update(replay, updates, g) for x, g in zip((plain, chunked), generators, strict=True)]
     assert same(*last) and same(plain.state_dict(), chunked.state_dict())
 
 
-def test_another_replay_or_number_of_updates_runs_eagerly():
-    replay, learner = replay_on("cpu"), learner_of("td3", "cpu", 4)
-    learner._graphs = UpdateGraphs(learner, replay, 4)  # nothing captured: using it would raise
+def test_another_replay_number_of_updates_or_phase_runs_eagerly():
+    def broken() -> None:
+        raise RuntimeError("launched")
+
+    replay, learner = filled_replay(F64), learner_of("td3", F64, policy_delay=4)
+    capture(learner, replay, 4, lambda _: (broken, {}), made=0)
+    learner.update(filled_replay(F64), 4, torch.Generator())
     learner.update(replay, 3, torch.Generator())
-    learner.update(replay_on("cpu"), 4, torch.Generator())
-    with pytest.raises(KeyError):
+    learner.update(replay, 4, torch.Generator())  # after 7 updates, which is not a multiple of the delay
+    learner.update(replay, 1, torch.Generator())
+    with pytest.raises(RuntimeError, match="launched"):
         learner.update(replay, 4, torch.Generator())
 
 
 def test_a_capture_that_fails_is_told_and_leaves_the_state(monkeypatch):
-    replay, learner = replay_on("cpu"), learner_of("sac", "cpu", 4)
+    replay, learner = filled_replay(F64), learner_of("sac", F64)
     before = learner.state_dict()
 
     def broken(*_: Any) -> None:
-        learner.critics.flat.zero_()
+        learner.algorithm.critics.flat.zero_()
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(graphs.torch.cuda, "current_stream", lambda device: "the caller's")
@@ -100,48 +111,35 @@ def test_a_capture_that_fails_is_told_and_leaves_the_state(monkeypatch):
     monkeypatch.setattr(graphs.torch.cuda, "set_stream", streams.append)
     monkeypatch.setattr(graphs.torch.cuda, "synchronize", broken)
     with pytest.warns(UserWarning, match="without CUDA graphs.*not permitted when stream is capturing$"):
-        assert graphs.capture_updates(learner, replay, 4) is None
+        assert graphs.captured(graphs_of(learner, replay, 4), 0, learner.algorithm.parts()) is None
     assert same(before, learner.state_dict()) and streams == ["the caller's"]
 
 
-@pytest.mark.parametrize(("updates", "delay", "rounds"), [(1, 4, 4), (2, 4, 2), (8, 4, 1), (3, 4, 2), (16, 1, 1)])
-def test_a_warm_up_is_long_enough_for_a_policy_update(updates, delay, rounds):
-    learner = learner_of("td3", "cpu", updates, policy_delay=delay)
-    assert UpdateGraphs(learner, replay_on("cpu"), updates).rounds_to_policy == rounds
+@pytest.mark.parametrize(("updates", "delay"), [(1, 4), (2, 4), (8, 4), (3, 4), (16, 1)])
+def test_a_round_before_capturing_moves_and_measures_the_policy(updates, delay):
+    learner = learner_of("td3", F64, policy_delay=delay)
+    before = learner.algorithm.actor.flat.clone()
+    assert "actor_loss" in graphs_of(learner, filled_replay(F64), updates).run_eagerly()
+    assert not torch.equal(before, learner.algorithm.actor.flat)
 
 
 def test_a_cpu_captures_nothing():
-    replay, learner = replay_on("cpu"), learner_of("td3", "cpu", 4, graphs=True)
+    replay, learner = filled_replay(F64), learner_of("td3", F64, updates_per_step=4, graphs=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learner.warm_up(replay)
-    assert learner._graphs is None
-
-
-LOSSES = {"critic_loss", "actor_loss"}
-LOSS_TOLERANCE = 1e-3  # relative, over 20 updates in float32, where sums have another order
-
-
-def assert_same_losses(replay: Replay, learners: list[ActorCritic], rtol: float = LOSS_TOLERANCE) -> None:
-    """20 updates in float32: every loss of the two learners agrees."""
-    device = learners[0].device
-    generators = [torch.Generator(device).manual_seed(1) for _ in learners]
-    for _ in range(10):
-        one, other = (x.update(replay, 2, g) for x, g in zip(learners, generators, strict=True))
-        assert one.keys() >= LOSSES
-        for name in LOSSES:
-            torch.testing.assert_close(one[name], other[name], rtol=rtol, atol=1e-5)
+    assert learner.updates.graphs is None
 
 
 @pytest.mark.gpu
 @both
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_captured_losses_agree_in_float32(algo, settings):
-    replay = replay_on("cuda", torch.float32)
-    settings = settings | {"policy_delay": 2}
-    learners = [learner_of(algo, "cuda", 2, torch.float32, graphs=on, **settings) for on in (False, True)]
+    replay = filled_replay(device="cuda")
+    settings = settings | {"policy_delay": 2, "updates_per_step": 2}
+    learners = [learner_of(algo, device="cuda", graphs=on, **settings) for on in (False, True)]
     learners[1].warm_up(replay)
-    assert learners[1]._graphs is not None
+    assert learners[1].updates.graphs is not None
     assert_same_losses(replay, learners)
 
 
@@ -150,12 +148,12 @@ def test_captured_losses_agree_in_float32(algo, settings):
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_captured_updates_equal_eager_ones(algo, settings):
     """In float64, 100 updates from the same seed: to 1e-9."""
-    replay = replay_on("cuda")
-    plain, captured = (learner_of(algo, "cuda", 20, graphs=on, **settings) for on in (False, True))
+    replay, settings = filled_replay(F64, "cuda"), {**settings, "updates_per_step": 20}
+    plain, captured = (learner_of(algo, F64, device="cuda", graphs=on, **settings) for on in (False, True))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         captured.warm_up(replay)
-    assert captured._graphs is not None and same(plain.state_dict(), captured.state_dict())
+    assert captured.updates.graphs is not None and same(plain.state_dict(), captured.state_dict())
     generators = [torch.Generator("cuda").manual_seed(1) for _ in range(2)]
     for call in range(5):
         for learner, g in zip((plain, captured), generators, strict=True):

@@ -10,6 +10,7 @@ from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 from mjxrl.config import Config, LearnerConfig, SacConfig
+from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.sac import LOG_STD_MAX, LOG_STD_MIN, SAC, Gaussian, policy, squashed_sample
 from mjxrl.replay import Replay
 
@@ -17,11 +18,21 @@ OBS, ACTION = 3, 2
 F64 = torch.float64
 
 
-def learner_of(**keywords) -> SAC:
+def learner_of(**keywords) -> Learner:
     settings = LearnerConfig(
         batch_size=32, actor_hidden=(8,), critic_hidden=(8,), policy_delay=keywords.pop("policy_delay", 1), tau=0.1
     )
-    return SAC(Config(algo="sac", learner=settings, sac=SacConfig(**keywords)), OBS, ACTION, "cpu", torch.float32)
+    return make_learner(Config(algo="sac", learner=settings, sac=SacConfig(**keywords)), OBS, ACTION, "cpu")
+
+
+def sac(**keywords) -> SAC:
+    algorithm = learner_of(**keywords).algorithm
+    assert isinstance(algorithm, SAC)
+    return algorithm
+
+
+def log_alpha(learner: Learner) -> torch.Tensor:
+    return learner.state_dict()["log_alpha"]
 
 
 def filled_replay() -> Replay:
@@ -72,16 +83,16 @@ def test_log_density_and_gradient_stay_finite_in_saturation(dtype):
 
 def test_log_std_is_bounded():
     learner = learner_of()
-    learner.actor.frozen[-1].bias.fill_(1e3)
-    assert policy(learner.actor.frozen, torch.randn(4, OBS)).log_std.max() == LOG_STD_MAX
-    learner.actor.frozen[-1].bias.fill_(-1e3)
-    assert policy(learner.actor.frozen, torch.randn(4, OBS)).log_std.min() == LOG_STD_MIN
+    learner.algorithm.actor.frozen[-1].bias.fill_(1e3)
+    assert policy(learner.algorithm.actor.frozen, torch.randn(4, OBS)).log_std.max() == LOG_STD_MAX
+    learner.algorithm.actor.frozen[-1].bias.fill_(-1e3)
+    assert policy(learner.algorithm.actor.frozen, torch.randn(4, OBS)).log_std.min() == LOG_STD_MIN
 
 
 def test_deterministic_action_is_tanh_of_the_mean_and_samples_are_spread_around_it():
     learner = learner_of()
     obs = torch.randn(1, OBS).expand(50_000, OBS)
-    gaussian = policy(learner.actor.frozen, obs)
+    gaussian = policy(learner.algorithm.actor.frozen, obs)
     torch.testing.assert_close(learner.act_deterministic(obs), gaussian.mean.tanh())
     u = learner.act(obs, torch.Generator().manual_seed(0)).double().atanh()
     torch.testing.assert_close(u.mean(0).float(), gaussian.mean[0], atol=0.03, rtol=0)
@@ -91,7 +102,7 @@ def test_deterministic_action_is_tanh_of_the_mean_and_samples_are_spread_around_
 def test_fixed_temperature_stays():
     learner = learner_of(init_temperature=0.3, auto_temperature=False)
     metrics = learner.update(filled_replay(), 5, torch.Generator().manual_seed(0))
-    assert learner.log_alpha.item() == pytest.approx(math.log(0.3))
+    assert log_alpha(learner).item() == pytest.approx(math.log(0.3))
     assert metrics["temperature"].item() == pytest.approx(0.3)
     assert learner.state_dict()["temperature_adam.step"] == 0
 
@@ -100,22 +111,23 @@ def test_fixed_temperature_stays():
 def test_temperature_moves_towards_the_target_entropy(target, rises):
     learner = learner_of(init_temperature=0.3, target_entropy=target)
     learner.update(filled_replay(), 5, torch.Generator().manual_seed(0))
-    assert (learner.log_alpha.item() > math.log(0.3)) == rises
+    assert (log_alpha(learner).item() > math.log(0.3)) == rises
 
 
 def test_target_entropy_defaults_to_minus_the_action_size():
-    assert learner_of().target_entropy == -ACTION
-    assert learner_of(target_entropy=-0.5).target_entropy == -0.5
-    assert learner_of(target_entropy=0.0).target_entropy == 0.0
+    assert sac().target_entropy == -ACTION
+    assert sac(target_entropy=-0.5).target_entropy == -0.5
+    assert sac(target_entropy=0.0).target_entropy == 0.0
 
 
 def test_targets_move_every_update_actor_and_temperature_by_the_delay():
     learner, replay, g = learner_of(policy_delay=3), filled_replay(), torch.Generator().manual_seed(0)
+    critics, targets = learner.algorithm.critics.flat, learner.algorithm.networks["target_critics"].flat
     for k in range(1, 7):
-        targets, log_alpha = learner.target_critics.flat.clone(), learner.log_alpha.clone()
+        targets_before, before = targets.clone(), log_alpha(learner)
         learner.update(replay, 1, g)
-        torch.testing.assert_close(learner.target_critics.flat, 0.9 * targets + 0.1 * learner.critics.flat)
-        assert torch.equal(log_alpha, learner.log_alpha) == (k % 3 != 0)
+        torch.testing.assert_close(targets, 0.9 * targets_before + 0.1 * critics)
+        assert torch.equal(before, log_alpha(learner)) == (k % 3 != 0)
 
 
 def test_target_and_policy_have_draws_of_their_own():
@@ -123,14 +135,14 @@ def test_target_and_policy_have_draws_of_their_own():
     batch = learner.prepare(replay.gather(replay.draw(1, 32, torch.Generator().manual_seed(0))[0], 1, 0.99))
     noise = torch.randn(2, 32, ACTION)
     noise[1] = torch.nan
-    assert learner.update_critic(batch, noise)["critic_loss"].isfinite()
-    assert learner.update_policy(batch, noise.flip(0))["actor_loss"].isfinite()
+    assert learner.updates.update_critics(batch, noise)["critic_loss"].isfinite()
+    assert learner.updates.update_policy(batch, noise.flip(0))["actor_loss"].isfinite()
 
 
 def test_temperature_is_restored():
     learner, other = learner_of(), learner_of(init_temperature=0.2)
     learner.update(filled_replay(), 4, torch.Generator().manual_seed(0))
     other.load_state_dict(learner.state_dict())
-    assert torch.equal(learner.log_alpha, other.log_alpha)
+    assert torch.equal(log_alpha(learner), log_alpha(other))
     other.load_weights(learner_of(init_temperature=0.7).state_dict())
-    assert torch.equal(learner.log_alpha, other.log_alpha)  # weights only
+    assert torch.equal(log_alpha(learner), log_alpha(other))  # weights only

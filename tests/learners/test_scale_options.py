@@ -10,15 +10,12 @@ import torch
 
 from mjxrl.config import Config, SacConfig, Td3Config
 from mjxrl.learners import make_learner
-from mjxrl.learners.common import ActorCritic
 from mjxrl.learners.optimizer import Adam, lr_fraction
-from mjxrl.learners.td3 import TD3
 from mjxrl.learners.values import Scalar
 from mjxrl.networks.mlp import Network, critic_outputs
 from mjxrl.networks.statistics import RETURN_LIMIT, ReturnScale
-from tests.learners.test_common import ACTION, OBS, SMALL, WORLDS, filled_replay, learner_of, random_batch, same
+from tests.helpers.learners import ACTION, OBS, SMALL, WORLDS, both, filled_replay, learner_of, random_batch, same
 
-both = pytest.mark.parametrize("algo", ["td3", "sac"])
 EVERYTHING = {
     "critic": "categorical",
     "atoms": 11,
@@ -35,17 +32,6 @@ EVERYTHING = {
 }
 
 
-def made(config: Config) -> ActorCritic:
-    learner = make_learner(config, OBS, ACTION, "cpu")
-    assert isinstance(learner, ActorCritic)
-    return learner
-
-
-def with_worlds(algo: str, **settings) -> ActorCritic:
-    learner = dataclasses.replace(SMALL, **settings)
-    return made(Config(algo=algo, num_envs=WORLDS, total_steps=20_000, learner=learner))
-
-
 def seen(learner, steps=5, seed=0):
     """Some vector steps of frames and rewards."""
     g = torch.Generator().manual_seed(seed)
@@ -59,7 +45,7 @@ def seen(learner, steps=5, seed=0):
 @pytest.mark.parametrize("only", [*EVERYTHING, None])
 def test_every_option_alone_and_all_together_train_and_resume_bit_for_bit(algo, only):
     settings = EVERYTHING if only is None else {only: EVERYTHING[only]}
-    one, two = with_worlds(algo, **settings), with_worlds(algo, **settings)
+    one, two = learner_of(algo, **settings), learner_of(algo, **settings)
     seen(one)
     replay, g = filled_replay(), torch.Generator().manual_seed(3)
     metrics = one.update(replay, 4, g)
@@ -72,10 +58,10 @@ def test_every_option_alone_and_all_together_train_and_resume_bit_for_bit(algo, 
     assert same(one.update(replay, 6, g), two.update(replay, 6, g_two))
     assert same(one.state_dict(), two.state_dict())
     if only is not None and only not in ("atoms", "lr_schedule"):
-        plain = with_worlds(algo)
+        plain = learner_of(algo)
         seen(plain)
         plain.update(replay, 4, torch.Generator().manual_seed(3))
-        plain_state, state = plain.state_dict(), with_worlds(algo, **settings)
+        plain_state, state = plain.state_dict(), learner_of(algo, **settings)
         seen(state)
         state.update(replay, 4, torch.Generator().manual_seed(3))
         assert not same(plain_state, state.state_dict()), "the option changes nothing"
@@ -128,7 +114,7 @@ class TestReturnScale:
 
     @both
     def test_batches_are_scaled_and_the_replay_is_not(self, algo):
-        learner = with_worlds(algo, scale_rewards=True)
+        learner = learner_of(algo, scale_rewards=True)
         seen(learner)
         batch = random_batch()
         factor = learner.return_scale.factor
@@ -139,9 +125,9 @@ class TestReturnScale:
         assert same(before, learner.return_scale.state_dict())
 
     def test_weights_bring_the_scale_but_not_the_worlds_running_returns(self):
-        source = with_worlds("td3", scale_rewards=True)
+        source = learner_of("td3", scale_rewards=True)
         seen(source)
-        other = made(dataclasses.replace(source.config, num_envs=WORLDS + 3))
+        other = make_learner(dataclasses.replace(source.config, num_envs=WORLDS + 3), OBS, ACTION, "cpu")
         other.load_weights(source.state_dict())
         assert other.return_scale.factor == source.return_scale.factor != 1
         assert other.state_dict()["return_scale.returns"].tolist() == [0.0] * (WORLDS + 3)
@@ -150,7 +136,7 @@ class TestReturnScale:
 class TestExploration:
     def test_each_world_has_its_own_fixed_width(self):
         config = Config(algo="td3", learner=SMALL, td3=Td3Config(exploration_noise=0.01, exploration_noise_max=0.09))
-        learner = TD3(config, OBS, ACTION, "cpu", torch.float64)
+        learner = make_learner(config, OBS, ACTION, "cpu", torch.float64)
         obs = torch.zeros(5, OBS, dtype=torch.float64)
         g = torch.Generator().manual_seed(0)
         noise = torch.stack([learner.act(obs, g) for _ in range(8000)]) - learner.act_deterministic(obs)
@@ -180,7 +166,7 @@ class TestExploration:
 
     def test_one_world_has_the_least(self):
         config = Config(algo="td3", learner=SMALL, td3=Td3Config(exploration_noise=0.0, exploration_noise_max=0.9))
-        learner = TD3(config, OBS, ACTION, "cpu", torch.float32)
+        learner = make_learner(config, OBS, ACTION, "cpu")
         obs = torch.randn(1, OBS)
         assert torch.equal(learner.act(obs), learner.act_deterministic(obs))
 
@@ -211,42 +197,45 @@ class TestOptimizer:
     @both
     def test_the_schedule_follows_the_updates_of_the_whole_run(self, algo):
         settings = {"lr_schedule": "linear", "lr_final": 0.5, "updates_per_step": 2, "warmup_steps": 40}
-        learner = made(Config(algo=algo, num_envs=4, total_steps=80, learner=dataclasses.replace(SMALL, **settings)))
+        config = Config(algo=algo, num_envs=4, total_steps=80, learner=dataclasses.replace(SMALL, **settings))
+        learner = make_learner(config, OBS, ACTION, "cpu")
         replay, g, sizes = filled_replay(), torch.Generator().manual_seed(0), []
         for _ in range(12):  # (80 - 40) / 4 vector steps of 2 updates, and two steps more
             learner.update(replay, 2, g)
-            sizes.append(learner.critic_adam.lr / 3e-4)
+            sizes.append(learner.algorithm.optimizers["critic"].lr / 3e-4)
         assert sizes == pytest.approx([1 - 0.05 * i for i in range(10)] + [0.5, 0.5])
-        assert {optimizer.lr for optimizer in learner.optimizers.values()} == {learner.critic_adam.lr}
+        assert {optimizer.lr for optimizer in learner.algorithm.optimizers.values()} == {
+            learner.algorithm.optimizers["critic"].lr
+        }
 
 
 class TestBf16:
     def test_a_categorical_value_keeps_its_precision(self):
-        learner = with_worlds("td3", bf16=True, critic="categorical", atoms=251, value_range=10.0)
+        learner = learner_of("td3", bf16=True, critic="categorical", atoms=251, value_range=10.0)
         outputs = torch.randn(2, 64, 251, generator=torch.Generator().manual_seed(0)) * 4
-        wanted = learner.value.q(outputs.double())
-        with learner.autocast():
-            q = learner.value.q(outputs)
-            of_target = learner.value.q_of_target(outputs[0].softmax(-1))
+        wanted = learner.algorithm.value.q(outputs.double())
+        with torch.autocast("cpu", torch.bfloat16):
+            q = learner.algorithm.value.q(outputs)
+            of_target = learner.algorithm.value.q_of_target(outputs[0].softmax(-1))
         assert q.dtype == of_target.dtype == torch.float32
         torch.testing.assert_close(q.double(), wanted, atol=1e-4, rtol=0)
         torch.testing.assert_close(of_target.double(), wanted[0], atol=1e-4, rtol=0)
 
     @both
     def test_matrix_products_are_bf16_and_targets_are_not(self, algo):
-        exact, short = (with_worlds(algo, bf16=on, gamma=0.99) for on in (False, True))
+        exact, short = (learner_of(algo, bf16=on, gamma=0.99) for on in (False, True))
         batch = exact.prepare(random_batch())
         noise = torch.randn(2, 16, ACTION, generator=torch.Generator().manual_seed(0))
-        a, b = (learner.update_critic(batch, noise) for learner in (exact, short))
+        a, b = (learner.updates.update_critics(batch, noise) for learner in (exact, short))
         assert a["q"] != b["q"] and a["q"].item() == pytest.approx(b["q"].item(), rel=0.05, abs=2e-3)
         assert all(value.dtype == torch.float32 for value in b.values())
         # Q' = 1 exactly, so that the target shows how exactly the discount is kept: 0.99, which bf16 has as 0.988
-        for layer in short.target_critics.frozen:
+        for layer in short.algorithm.networks["target_critics"].frozen:
             layer.weight.zero_()
             layer.bias.fill_(1.0)
         batch = batch._replace(discount=torch.full((16,), 0.99), terminated=torch.zeros(16), reward=torch.zeros(16))
         if algo == "td3":
-            target = short.update_critic(batch, noise)["target_q"]
+            target = short.updates.update_critics(batch, noise)["target_q"]
             assert target.item() == pytest.approx(0.99, abs=1e-6)
 
     def test_outputs_come_back_in_the_precision_of_the_observation(self):
@@ -264,11 +253,11 @@ class TestBf16:
 @both
 def test_silu_is_that_function(algo):
     learner = learner_of(algo, torch.float64, critic_activation="silu", critic_hidden=(6,))
-    first, last = learner.critics.frozen
+    first, last = learner.algorithm.critics.frozen
     obs, action = torch.randn(4, OBS, dtype=torch.float64), torch.randn(4, ACTION, dtype=torch.float64)
     x = torch.cat([obs, action], -1) @ first.weight[0] + first.bias[0]
     wanted = (x / (1 + (-x).exp())) @ last.weight[0] + last.bias[0]
-    torch.testing.assert_close(critic_outputs(learner.critics.frozen, obs, action)[0], wanted)
+    torch.testing.assert_close(critic_outputs(learner.algorithm.critics.frozen, obs, action)[0], wanted)
 
 
 @both
@@ -279,12 +268,12 @@ def test_metrics_mean_what_they_say(algo, monkeypatch):
     batch = learner.prepare(batch)
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
     keep = batch.valid > 0
-    q = critic_outputs(learner.critics.frozen, batch.obs, batch.action)[..., 0].clone()
-    targets, original = [], learner.value.target
+    q = critic_outputs(learner.algorithm.critics.frozen, batch.obs, batch.action)[..., 0].clone()
+    targets, original = [], learner.algorithm.value.target
     monkeypatch.setattr(Scalar, "target", lambda self, *args: targets.append(original(*args)) or targets[-1])
-    gradient = learner.critic_gradient(batch, noise).gradient
+    gradient = learner.algorithm.critic_gradient(batch, noise).gradients["critic"]
     targets.clear()
-    got = learner.update_critic(batch, noise)
+    got = learner.updates.update_critics(batch, noise)
     [y] = targets
     assert got["q1"].item() == pytest.approx(q[0, keep].mean().item())
     assert got["q2"].item() == pytest.approx(q[1, keep].mean().item())
@@ -296,11 +285,11 @@ def test_metrics_mean_what_they_say(algo, monkeypatch):
     assert got["target_q"].item() == pytest.approx(y[keep].mean().item())
     assert got["target_q_max"].item() == pytest.approx(y[keep].max().item())
     assert got["td_error"].item() == pytest.approx((q - y).abs()[:, keep].mean().item())
-    got = learner.update_policy(batch, noise)
+    got = learner.updates.update_policy(batch, noise)
     assert 0 <= got["action_saturation"] <= 1 and got["actor_grad_norm"] > 0
-    learner.actor.frozen[-1].weight.zero_()
-    learner.actor.frozen[-1].bias.fill_(20.0)
-    assert learner.update_policy(batch, noise)["action_saturation"] > 0.9
+    learner.algorithm.actor.frozen[-1].weight.zero_()
+    learner.algorithm.actor.frozen[-1].bias.fill_(20.0)
+    assert learner.updates.update_policy(batch, noise)["action_saturation"] > 0.9
 
 
 @both
@@ -309,7 +298,7 @@ def test_metrics_of_an_empty_batch_and_without_a_discount_are_finite(algo):
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
     batch = random_batch(torch.float64)._replace(discount=torch.ones(16))
     for valid in (batch.valid, torch.zeros(16, dtype=torch.float64)):
-        metrics = learner.update_critic(learner.prepare(batch._replace(valid=valid)), noise)
+        metrics = learner.updates.update_critics(learner.prepare(batch._replace(valid=valid)), noise)
         assert all(bool(value.isfinite()) for value in metrics.values())
     assert metrics["target_q_max"] == metrics["q_bound"] == 0
 
@@ -317,8 +306,8 @@ def test_metrics_of_an_empty_batch_and_without_a_discount_are_finite(algo):
 @both
 def test_only_the_last_updates_are_measured(algo):
     learner, measured = learner_of(algo, policy_delay=2), []
-    original = learner.update_critic
-    learner.update_critic = lambda b, n, measure: measured.append(measure) or original(b, n, measure)  # type: ignore
+    original = learner.updates.update_critics
+    learner.updates.update_critics = lambda b, n, measure: measured.append(measure) or original(b, n, measure)  # type: ignore
     metrics = learner.update(filled_replay(), 7, torch.Generator().manual_seed(0))
     assert measured == [False] * 5 + [True] * 2
     assert {"actor_loss", "critic_loss", "replay_age"} <= metrics.keys()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mjxrl.config import Config, LearnerConfig, Td3Config
-from mjxrl.learners.td3 import TD3, policy, td3_actor_loss, td3_target
+from mjxrl.learners import Learner, make_learner
+from mjxrl.learners.td3 import policy, td3_actor_loss, td3_target
 from mjxrl.networks.mlp import Network, q_values
 from mjxrl.replay import Batch, Replay
 
@@ -16,9 +17,9 @@ OBS, ACTION, B = 3, 2, 64
 SETTINGS = LearnerConfig(batch_size=8, actor_hidden=(8,), critic_hidden=(8,), policy_delay=2, tau=0.1)
 
 
-def learner_of(**keywords) -> TD3:
+def learner_of(**keywords) -> Learner:
     settings = keywords.pop("learner", SETTINGS)
-    return TD3(Config(algo="td3", learner=settings, td3=Td3Config(**keywords)), OBS, ACTION, "cpu", torch.float32)
+    return make_learner(Config(algo="td3", learner=settings, td3=Td3Config(**keywords)), OBS, ACTION, "cpu")
 
 
 def batch_of() -> Batch:
@@ -41,7 +42,7 @@ def filled_replay() -> Replay:
 
 def test_no_target_noise_gives_the_plain_target():
     learner, batch = learner_of(), batch_of()
-    layers = learner.target_actor.frozen, learner.target_critics.frozen
+    layers = learner.algorithm.networks["target_actor"].frozen, learner.algorithm.networks["target_critics"].frozen
     target = td3_target(*layers, batch, torch.randn(B, ACTION) * 9, target_noise=0.0, noise_clip=0.5)
     expected = q_values(layers[1], batch.next_obs, policy(layers[0], batch.next_obs)).min(0).values
     assert torch.equal(target, expected)
@@ -50,7 +51,7 @@ def test_no_target_noise_gives_the_plain_target():
 @pytest.mark.parametrize("clip", [0.3, 5.0])
 def test_target_noise_is_clipped_and_the_action_stays_in_bounds(clip):
     learner, batch = learner_of(), batch_of()
-    layers = learner.target_actor.frozen, learner.target_critics.frozen
+    layers = learner.algorithm.networks["target_actor"].frozen, learner.algorithm.networks["target_critics"].frozen
     target = td3_target(*layers, batch, torch.full((B, ACTION), 100.0), target_noise=0.2, noise_clip=clip)
     action = (policy(layers[0], batch.next_obs) + clip).clamp(max=1)
     assert bool((action == 1).all()) == (clip == 5)
@@ -62,9 +63,9 @@ def test_the_flags_of_the_target_noise_reach_the_target():
 
     def targets(**keywords) -> list[float]:
         learner = learner_of(**keywords)
-        for target in (learner.target_actor, learner.target_critics):
+        for target in (learner.algorithm.networks["target_actor"], learner.algorithm.networks["target_critics"]):
             target.flat.mul_(3)  # far from 0, so that the noise shows
-        return [learner.update_critic(batch_of(), eps)["target_q"].item() for eps in noise]
+        return [learner.updates.update_critics(batch_of(), eps)["target_q"].item() for eps in noise]
 
     assert len(set(targets(target_noise=0.0))) == len(set(targets(target_noise_clip=0.0))) == 1
     assert len(set(targets(target_noise=0.2))) == 2
@@ -74,9 +75,9 @@ def test_the_flags_of_the_target_noise_reach_the_target():
 def test_single_critic_switches_the_minimum_off():
     settings = dataclasses.replace(SETTINGS, num_critics=1)
     learner, batch = learner_of(learner=settings, target_noise=0.0), batch_of()
-    targets = learner.target_critics.frozen
-    [q] = q_values(targets, batch.next_obs, policy(learner.target_actor.frozen, batch.next_obs))
-    metrics = learner.update_critic(batch, torch.zeros(1, B, ACTION))
+    targets = learner.algorithm.networks["target_critics"].frozen
+    [q] = q_values(targets, batch.next_obs, policy(learner.algorithm.networks["target_actor"].frozen, batch.next_obs))
+    metrics = learner.updates.update_critics(batch, torch.zeros(1, B, ACTION))
     assert metrics["target_q"].item() == pytest.approx(q.mean().item())
     assert "q2" not in metrics
 
@@ -91,15 +92,16 @@ def test_exploration_noise_is_gaussian_of_that_width():
 
 def test_targets_move_with_the_delayed_policy_only():
     learner, replay, g = learner_of(), filled_replay(), torch.Generator().manual_seed(0)
+    networks = learner.algorithm.networks
     for k in range(1, 7):
-        targets = [learner.target_actor.flat.clone(), learner.target_critics.flat.clone()]
+        before = {name: networks[name].flat.clone() for name in ("target_actor", "target_critics")}
         learner.update(replay, 1, g)
-        if k % 2:
-            assert torch.equal(targets[0], learner.target_actor.flat)
-            assert torch.equal(targets[1], learner.target_critics.flat)
-        else:
-            torch.testing.assert_close(learner.target_actor.flat, 0.9 * targets[0] + 0.1 * learner.actor.flat)
-            torch.testing.assert_close(learner.target_critics.flat, 0.9 * targets[1] + 0.1 * learner.critics.flat)
+        for name, flat in before.items():
+            if k % 2:
+                assert torch.equal(networks[name].flat, flat)
+            else:
+                source = networks[name.removeprefix("target_")].flat
+                torch.testing.assert_close(networks[name].flat, 0.9 * flat + 0.1 * source)
 
 
 def test_actor_follows_the_first_critic_only():

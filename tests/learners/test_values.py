@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from mjxrl.learners import sac, td3
 from mjxrl.learners.values import SCALAR, Categorical, q_for_actor
 from mjxrl.networks.mlp import Network, critic_outputs
-from tests.learners.test_against_numpy import ACTION, OBS, B, as_numpy, batch, make_network, noise  # noqa: F401
+from tests.helpers.oracles import ACTION, F64, OBS, B, as_numpy, make_network
 
-F64 = torch.float64
 ATOMS, LIMIT = 7, 3.0
 
 
@@ -93,7 +92,7 @@ def cross_entropy(data, outputs, target):
 
 @pytest.mark.parametrize("algo", ["td3", "sac"])
 @pytest.mark.parametrize("members", [1, 2, 3])
-def test_targets_and_losses(batch, noise, algo, members):  # noqa: F811
+def test_targets_and_losses(batch, noise, algo, members):
     data, value = as_numpy(batch), value_of()
     actor, _ = make_network((OBS, 6, ACTION * (1 if algo == "td3" else 2)), 1)
     sizes = (OBS + ACTION, 7, ATOMS)
@@ -120,7 +119,7 @@ def test_targets_and_losses(batch, noise, algo, members):  # noqa: F811
     assert not q.requires_grad
 
 
-def test_an_invalid_transition_does_not_count(batch, noise):  # noqa: F811
+def test_an_invalid_transition_does_not_count(batch, noise):
     value = value_of()
     critics, _ = make_network((OBS + ACTION, 7, ATOMS), 3, members=2)
     target = value.project(batch.reward[:, None], torch.ones(B, 1, dtype=F64))

@@ -22,8 +22,8 @@ from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
+from tests.helpers.learners import needs_compiler
 from tests.helpers.small_runs import rows_of, small, train
-from tests.learners.test_compiling import needs_compiler
 
 
 def resumed(path: Path, **overrides: Any) -> Path:

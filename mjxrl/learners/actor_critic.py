@@ -1,0 +1,81 @@
+"""What TD3 and SAC have in common: an actor, E critics, the critics' targets, and the optimizers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from mjxrl.config import Config
+from mjxrl.learners.optimizer import Adam
+from mjxrl.learners.values import make_value
+from mjxrl.networks.mlp import Network
+from mjxrl.storage.state import Part
+
+
+class ActorCritic:
+    """The networks, made from `config.seed`, with their optimizers.
+
+    An algorithm adds what it has besides to `networks` and `optimizers`.
+
+    Args:
+        config: of the run.
+        obs_size: observation width O.
+        action_size: action width A.
+        actor_outputs: outputs of the actor.
+        device: where everything lives.
+        dtype: of the networks.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        obs_size: int,
+        action_size: int,
+        actor_outputs: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.config = config
+        settings, decay = config.learner, config.learner.weight_decay
+        generator = torch.Generator().manual_seed(config.seed)
+        self.value = make_value(settings, device, dtype)
+        self.actor = Network(
+            (obs_size, *settings.actor_hidden, actor_outputs), generator=generator, device=device, dtype=dtype
+        )
+        self.critics = Network(
+            (obs_size + action_size, *settings.critic_hidden, self.value.outputs),
+            members=settings.num_critics,
+            layer_norm=settings.layer_norm,
+            activation=settings.critic_activation,
+            output_scale=0.01,  # first Q-values near 0: targets start as rewards, not as noise
+            generator=generator,
+            device=device,
+            dtype=dtype,
+        )
+        self.target_critics = self.critics.copy()
+        self.networks = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
+        self.optimizers = {
+            "actor": Adam(self.actor.flat, self.actor.parameters, settings.actor_lr, decay),
+            "critic": Adam(self.critics.flat, self.critics.parameters, settings.critic_lr, decay),
+        }
+
+    def parts(self) -> dict[str, Part]:
+        """Everything that changes as it learns, by the names under which it is saved."""
+        return {**self.networks, **{f"{name}_adam": adam for name, adam in self.optimizers.items()}}
+
+    def gradients(self, **losses: Tensor) -> dict[str, Tensor]:
+        """(P,) of each loss, by the parameters of the optimizer that it is named after."""
+        return {name: self.optimizers[name].gradient(loss) for name, loss in losses.items()}
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Matrix products in bf16, if so configured; parameters, losses, targets and discounts keep their precision."""
+        if not self.config.learner.bf16:
+            return nullcontext()
+        return torch.autocast(self.actor.flat.device.type, torch.bfloat16, cache_enabled=False)
+
+
+def over_worlds(low: float, high: float, actions: Tensor) -> Tensor:
+    """A number for each world of `actions`, (N, A), rising evenly from the first one's to the last one's: (N, 1)."""
+    return torch.linspace(low, high, len(actions), device=actions.device, dtype=actions.dtype).unsqueeze(-1)

@@ -1,0 +1,166 @@
+"""What the trainer knows of learning: a policy that acts, statistics of what it meets, and updates from replay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mjxrl.config import Config
+from mjxrl.learners.algorithm import Algorithm
+from mjxrl.learners.batches import Draws, without_invalid
+from mjxrl.learners.optimizer import lr_fraction
+from mjxrl.learners.updates import Updates
+from mjxrl.networks.statistics import ReturnScale, RunningNorm
+from mjxrl.replay import Batch, Indices, Replay
+from mjxrl.storage.state import Part, State, check_fit, flatten, restore
+
+
+class Learner:
+    """An algorithm with running statistics, the loop over its updates, and the state of both.
+
+    N worlds, observations of width O (raw: they are normalised here), actions of width A in [-1, 1].
+
+    Args:
+        config: of the run.
+        algorithm: made of the same configuration.
+        obs_size: O.
+        action_size: A.
+        device: where everything lives.
+        dtype: of networks and statistics.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        algorithm: Algorithm,
+        obs_size: int,
+        action_size: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> None:
+        settings = config.learner
+        self.config, self.algorithm = config, algorithm
+        self.device, self.dtype = torch.device(device), dtype
+        self.norm = RunningNorm(obs_size, device, dtype, enabled=settings.normalize_obs)
+        self.return_scale = ReturnScale(config.num_envs, settings.gamma, device, dtype, enabled=settings.scale_rewards)
+        self.updates = Updates(algorithm, self.prepare, settings.policy_delay)
+        self._noise_shape = algorithm.noise_per_update, settings.batch_size, action_size
+        self._made = 0  # updates so far; known to the host, so that the policy delay needs no sync
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Exploring actions, (N, A), of raw observations, (N, O)."""
+        return self.algorithm.act(self.norm.normalize(obs), generator)
+
+    @torch.no_grad()
+    def act_deterministic(self, obs: Tensor) -> Tensor:
+        """The policy's best actions, (N, A), of raw observations, (N, O)."""
+        return self.algorithm.act_deterministic(self.norm.normalize(obs))
+
+    @torch.no_grad()
+    def observe(self, obs: Tensor, mask: Tensor | None = None) -> None:
+        """Add fresh frames, (N, O), to the observation statistics; rows where `mask`, (N,) bool, is false don't count.
+
+        To be called once for each frame that the worlds produce, never on samples of the replay.
+        """
+        self.norm.update(obs, mask)
+
+    def observe_rewards(self, reward: Tensor, ended: Tensor, valid: Tensor) -> None:
+        """Add one vector step, (N,) each, to the statistics of returns; once per step, as `observe`."""
+        self.return_scale.update(reward, ended, valid)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch as the losses want it: invalid numbers zeroed, rewards scaled, both observations under the same
+        statistics."""
+        batch = without_invalid(batch)
+        factor = self.return_scale.factor
+        return batch._replace(
+            obs=self.norm.normalize(batch.obs),
+            next_obs=self.norm.normalize(batch.next_obs),
+            reward=batch.reward if factor is None else batch.reward * factor,
+        )
+
+    def warm_up(self, replay: Replay) -> None:
+        """Compile losses and gradients, and on CUDA capture the updates between two vector steps as CUDA graphs; each
+        if so configured.
+
+        Nothing else may use the device meanwhile. State is as before afterwards.
+        """
+        settings = self.config.learner
+        rows = torch.zeros(settings.updates_per_step, settings.batch_size, dtype=torch.int64, device=self.device)
+        noise = torch.zeros(len(rows), *self._noise_shape, device=self.device, dtype=self.dtype)
+        draws = self._draws(replay, Indices(rows, rows + 1), noise)  # what they hold does not matter
+        if settings.compile:
+            self.updates.compile(replay, draws)
+        if settings.graphs and self.device.type == "cuda":
+            self.updates.capture(replay, draws, self._made)
+
+    def update(self, replay: Replay, updates: int, generator: torch.Generator | None = None) -> State:
+        """Make `updates` critic updates, and the policy updates that fall due. Does not wait for the device.
+
+        Args:
+            replay: to draw from; must hold something.
+            updates: K, at least 1.
+            generator: of the learner's device; all K updates' indices, then all noise, are drawn from it at once.
+
+        Returns:
+            Metrics of the last update of each kind, 0-d tensors on the device. Those of the policy are absent if no
+            policy update fell due, which takes K < policy_delay.
+        """
+        settings = self.config.learner
+        indices = replay.draw(updates, settings.batch_size, generator)
+        noise = torch.randn(updates, *self._noise_shape, generator=generator, device=self.device, dtype=self.dtype)
+        self._set_step_sizes()
+        metrics = self.updates.run(replay, self._draws(replay, indices, noise), self._made)
+        self._made += updates
+        metrics["replay_age"] = indices.steps[-1].to(self.dtype).mean() - 1  # vector steps since it was stored
+        if self.return_scale.factor is not None:
+            metrics["reward_scale"] = self.return_scale.factor.clone()
+        return metrics
+
+    def _draws(self, replay: Replay, indices: Indices, noise: Tensor) -> Draws:
+        return Draws(replay.windows(indices, self.config.learner.n_step, self.config.learner.gamma), noise)
+
+    def _set_step_sizes(self) -> None:
+        """Follow the learning-rate schedule, by the updates that a run of `total_steps` makes."""
+        config, settings = self.config, self.config.learner
+        if settings.lr_schedule == "constant":
+            return
+        vector_steps = (config.total_steps - settings.warmup_steps) / config.num_envs
+        progress = self._made / max(1.0, vector_steps * settings.updates_per_step)
+        for optimizer in self.algorithm.optimizers.values():
+            optimizer.scale_lr(lr_fraction(settings.lr_schedule, progress, settings.lr_final))
+
+    def _parts(self) -> dict[str, Part]:
+        return {**self.algorithm.parts(), "norm": self.norm, "return_scale": self.return_scale}
+
+    def state_dict(self) -> State:
+        """Copies of everything that an exact resume needs, under flat names."""
+        return {**flatten(self._parts()), "updates": torch.tensor(self._made)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Copy a saved state in, so that training continues bit for bit.
+
+        Raises:
+            ValueError: a tensor is missing, unknown or of another shape; nothing has been changed then.
+        """
+        check_fit(state, self.state_dict())
+        restore(self._parts(), state)
+        self._made = int(state["updates"])
+
+    def policy_state(self) -> State:
+        """Copies of what acting needs: the actor and the observation statistics."""
+        return flatten({"actor": self.algorithm.actor, "norm": self.norm})
+
+    def load_weights(self, state: State) -> None:
+        """Start from the networks, targets and statistics of a saved state; everything else stays new.
+
+        Raises:
+            ValueError: a tensor is missing or of another shape; nothing has been changed then.
+        """
+        parts = {**self.algorithm.networks, "norm": self.norm, "return_scale": self.return_scale}
+        expected = flatten(parts)
+        expected.pop(running := "return_scale.returns", None)  # belongs to the worlds of that run
+        weights = {name: x for name, x in state.items() if name.partition(".")[0] in parts and name != running}
+        check_fit(weights, expected)
+        restore(parts, weights)

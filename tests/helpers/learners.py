@@ -1,0 +1,79 @@
+"""Small learners and replays that several test modules use."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from mjxrl.config import Config, LearnerConfig
+from mjxrl.learners import Learner, make_learner
+from mjxrl.replay import Batch, Replay
+
+OBS, ACTION, WORLDS = 5, 2, 4
+SMALL = LearnerConfig(batch_size=16, actor_hidden=(16, 16), critic_hidden=(16, 16))
+both = pytest.mark.parametrize("algo", ["td3", "sac"])
+needs_compiler = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"policy_delay": 3, "n_step": 3, "normalize_obs": True, "lr_schedule": "linear"},
+    {"critic": "categorical", "atoms": 11, "scale_rewards": True, "policy_delay": 2, "layer_norm": True},
+]
+
+
+def learner_of(algo: str, dtype=torch.float32, seed=0, device="cpu", **settings: Any) -> Learner:
+    """Of as many worlds as `filled_replay` has, in a run of 50,000 steps."""
+    learner = dataclasses.replace(SMALL, **settings)
+    config = Config(algo=algo, num_envs=WORLDS, total_steps=50_000, seed=seed, learner=learner)
+    return make_learner(config, OBS, ACTION, device, dtype)
+
+
+def filled_replay(dtype=torch.float32, device="cpu") -> Replay:
+    """60 random vector steps, with terminations, truncations and invalid transitions; the ring holds the last 40."""
+    g = torch.Generator().manual_seed(0)
+    replay = Replay(WORLDS, OBS, ACTION, capacity=WORLDS * 40, time_limit=9, device=device, dtype=dtype)
+    replay.start(torch.randn(WORLDS, OBS, generator=g))
+    for t in range(60):
+        terminated = torch.rand(WORLDS, generator=g) < 0.05
+        truncated = torch.full((WORLDS,), t % 9 == 8)
+        valid = torch.rand(WORLDS, generator=g) > 0.05
+        obs, final = torch.randn(2, WORLDS, OBS, generator=g)
+        action = torch.rand(WORLDS, ACTION, generator=g) * 2 - 1
+        step = (action, torch.randn(WORLDS, generator=g), terminated, truncated, final, obs, valid)
+        replay.append(*(tensor.to(device) for tensor in step))
+    return replay
+
+
+def random_batch(dtype=torch.float32, size=16) -> Batch:
+    g = torch.Generator().manual_seed(4)
+    return Batch(
+        obs=torch.randn(size, OBS, generator=g).to(dtype),
+        action=(torch.rand(size, ACTION, generator=g) * 2 - 1).to(dtype),
+        reward=torch.randn(size, generator=g).to(dtype),
+        discount=torch.full((size,), 0.9),
+        terminated=(torch.arange(size) % 5 == 0).to(dtype),
+        next_obs=torch.randn(size, OBS, generator=g).to(dtype),
+        valid=torch.ones(size, dtype=dtype),
+    )
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+LOSSES = {"critic_loss", "actor_loss"}
+LOSS_TOLERANCE = 1e-3  # relative, over 20 updates in float32, where sums have another order
+
+
+def assert_same_losses(replay: Replay, learners: list[Learner], rtol: float = LOSS_TOLERANCE) -> None:
+    """20 updates in float32: every loss of the two learners agrees."""
+    device = learners[0].device
+    generators = [torch.Generator(device).manual_seed(1) for _ in learners]
+    for _ in range(10):
+        one, other = (x.update(replay, 2, g) for x, g in zip(learners, generators, strict=True))
+        assert one.keys() >= LOSSES
+        for name in LOSSES:
+            torch.testing.assert_close(one[name], other[name], rtol=rtol, atol=1e-5)
