@@ -89,7 +89,7 @@ def ours(options: Options) -> Callable[[], object]:
     capacity = options.rows * options.num_envs
     replay = Replay(options.num_envs, *sizes, capacity=capacity, time_limit=1000, device=options.device)
     fill(replay)
-    learner.observe(torch.randn(options.num_envs, options.obs_size, device=options.device))
+    learner.start(torch.randn(options.num_envs, options.obs_size, device=options.device))
     generator = torch.Generator(options.device).manual_seed(0)
     learner.warm_up(replay)
     return lambda: learner.update(replay, UPDATES, generator)

@@ -30,6 +30,7 @@ from mjxrl.config.presets import default_config, merged
 from mjxrl.learners import make_learner
 from mjxrl.machine import devices, threads, versions
 from mjxrl.replay import Replay
+from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION, ROWS, WORLDS = 105, 8, 2000, 8
 PEERS = {"Stable-Baselines3": "stable_baselines3", "SBX": "sbx"}
@@ -75,7 +76,7 @@ def ours(algo: str, **settings: Any) -> Update:
     no = torch.zeros(WORLDS, dtype=torch.bool)
     for _ in range(ROWS):
         obs, action = torch.randn(WORLDS, OBS, generator=g), torch.rand(WORLDS, ACTION, generator=g) * 2 - 1
-        replay.append(action, torch.randn(WORLDS, generator=g), no, no, obs, obs)
+        replay.append(action, StepResult(obs, torch.randn(WORLDS, generator=g), no, no, obs))
     learner.warm_up(replay)
     return lambda updates: learner.update(replay, updates, g)
 

@@ -64,6 +64,7 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
 
     from mjxrl.envs import task_class
     from mjxrl.reporting.metrics import MetricsLogger
+    from mjxrl.training.launch import make_worlds
     from mjxrl.training.stopping import Stop
     from mjxrl.training.trainer import Trainer
 
@@ -76,7 +77,7 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         settings.mujoco_log_to(path / "mujoco.log")
-        trainer = Trainer(config, given.backend, torch.device(device), path)
+        trainer = Trainer(*make_worlds(config, given.backend, torch.device(device)), config, path)
 
         def measure() -> None:
             started = time.monotonic()
@@ -84,11 +85,11 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
                 rows.append(
                     {
                         "seconds": time.monotonic() - started,
-                        "steps": trainer.steps,
+                        "steps": trainer.session.steps,
                         "rss_bytes": resident("VmRSS"),
                         "rss_anon_bytes": resident("RssAnon"),
                         "device_bytes": torch.cuda.memory_reserved() if device == "cuda" else 0,
-                        "jit_cache": cached_programs(trainer.env),
+                        "jit_cache": cached_programs(trainer.worlds),
                         "compilations": compiled(),
                         "open_files": len(os.listdir("/proc/self/fd")),
                         "threads": threading.active_count(),

@@ -25,6 +25,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mjxrl.worlds.worlds import StepResult
+
 TERMINATED, TRUNCATED, VALID = 1, 2, 4  # bits of a transition's flags
 
 
@@ -169,43 +171,28 @@ class Replay:
         self._obs[0].copy_(obs)
 
     @torch.no_grad()
-    def append(
-        self,
-        action: Tensor,
-        reward: Tensor,
-        terminated: Tensor,
-        truncated: Tensor,
-        final_obs: Tensor,
-        next_obs: Tensor,
-        valid: Tensor | None = None,
-    ) -> None:
-        """Store the result of one vectorized step. Nothing waits for the device and no shape depends on data.
+    def restart(self, obs: Tensor) -> None:
+        """The worlds begin new episodes with `obs`, (N, O), which takes the place of the newest next observations: the
+        transitions to those, the newest ones, no longer count."""
+        newest = self._flags[self._head - 1]
+        newest.masked_fill_(newest & (TERMINATED | TRUNCATED) == 0, 0)
+        self._obs[self._head].copy_(obs)
 
-        Args:
-            action: (N, A) as executed; clamped to [-1, 1].
-            reward: (N,).
-            terminated: (N,) bool, the episode ended in a terminal state.
-            truncated: (N,) bool, the episode was cut short by the time limit.
-            final_obs: (N, O) true next observation of every world, before the autoreset.
-            next_obs: (N, O) what the policy sees next, after the autoreset.
-            valid: (N,) bool, false for quarantined worlds, of which zeros are stored; None: all are valid.
-        """
-        row, next_row = self._head, (self._head + 1) % self._rows
-        flags = terminated * TERMINATED + truncated * TRUNCATED
-        if valid is None:
-            flags = flags + VALID
-        else:
-            # where(), since the numbers of a quarantined world may be NaN.
-            flags = torch.where(valid, flags + VALID, 0)
-            truncated = truncated & valid
-            action = torch.where(valid.unsqueeze(-1), action, 0)
-            reward = torch.where(valid, reward, 0)
-            final_obs = torch.where(valid.unsqueeze(-1), final_obs, 0)
+    @torch.no_grad()
+    def append(self, action: Tensor, result: StepResult) -> None:
+        """Store one vectorized step: `action`, (N, A) as executed, is clamped to [-1, 1]; of worlds that are not valid
+        zeros are stored. Nothing waits for the device and no shape depends on data."""
+        row, next_row, valid = self._head, (self._head + 1) % self._rows, result.valid
+        flags = result.terminated * TERMINATED + result.truncated * TRUNCATED + VALID
+        truncated = result.truncated & valid
+        # where(), since the numbers of a quarantined world may be NaN
+        action = torch.where(valid.unsqueeze(-1), action, 0)
+        final_obs = torch.where(valid.unsqueeze(-1), result.final_obs, 0)
         self._action[row].copy_(action.clamp(-1, 1))
-        self._reward[row].copy_(reward)
-        self._flags[row].copy_(flags)
+        self._reward[row].copy_(torch.where(valid, result.reward, 0))
+        self._flags[row].copy_(torch.where(valid, flags, 0))
         self._side[row].copy_(self._slot)
-        self._obs[next_row].copy_(next_obs)
+        self._obs[next_row].copy_(result.obs)
         slots = (self._rows + self._slot.long()) * self._num_envs + self._worlds
         self._obs.view(-1, self._obs.shape[-1]).index_copy_(0, slots, final_obs.to(self._obs.dtype))
         self._slot.copy_((self._slot.long() + truncated) % self._side_rows)

@@ -19,6 +19,7 @@ from mjxrl.replay import Replay
 from mjxrl.storage import checkpoint
 from mjxrl.worlds.bridge import JaxBridge
 from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.small_runs import rows_of, small, train
 
 pytestmark = pytest.mark.gpu
@@ -65,8 +66,9 @@ def test_an_update_waits_for_nothing() -> None:
 
     def iteration() -> None:
         action = learner.act(obs, generator)
-        replay.append(action, obs[:, 0], flags, flags, obs, obs, ~flags)
-        learner.observe(obs, ~flags)
+        result = StepResult(obs, obs[:, 0], flags, flags, obs)
+        replay.append(action, result)
+        learner.observe(result)
         learner.update(replay, 4, generator)
 
     for _ in range(3):  # allocations and lazily made constants
@@ -98,9 +100,9 @@ def test_updates_in_bf16_compiled_and_captured(algo: str, settings: dict[str, bo
         replay.start(torch.randn(64, 105, device=CUDA, generator=g))
         for _ in range(20):
             obs, action = torch.randn(64, 105, device=CUDA, generator=g), torch.rand(64, 8, device=CUDA, generator=g)
-            replay.append(action, obs[:, 0], flags, flags, obs, obs, ~flags)
-            learner.observe(obs, ~flags)
-            learner.observe_rewards(obs[:, 0], flags, ~flags)
+            result = StepResult(obs, obs[:, 0], flags, flags, obs)
+            replay.append(action, result)
+            learner.observe(result)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="updates run")  # uncompiled, or without CUDA graphs
             learner.warm_up(replay)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mjxrl.replay import Batch, Replay, replay_bytes
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.histories import ACTION_SIZE, GAMMA, History, everything
 
 
@@ -70,9 +71,9 @@ def test_quarantined_worlds_do_not_use_up_side_rows():
     yes, no = torch.ones(1, dtype=torch.bool), torch.zeros(1, dtype=torch.bool)
     replay.start(torch.zeros(1, 1))
     zero = torch.zeros(1, 1)
-    replay.append(zero, torch.ones(1), no, yes, torch.full((1, 1), 42.0), zero, yes)
+    replay.append(zero, StepResult(zero, torch.ones(1), no, yes, torch.full((1, 1), 42.0)))
     for _ in range(7):
-        replay.append(zero, torch.ones(1), no, yes, torch.full((1, 1), torch.nan), zero, no)
+        replay.append(zero, StepResult(zero, torch.ones(1), no, yes, torch.full((1, 1), torch.nan), valid=no))
     batch = replay.gather(everything(replay), 1, GAMMA)
     assert batch.next_obs[batch.valid > 0].tolist() == [[42.0]]
 
@@ -127,7 +128,7 @@ def test_actions_are_clamped_before_they_are_stored():
     replay = Replay(1, 1, 2, capacity=4, time_limit=None, device="cpu")
     no, obs = torch.zeros(1, dtype=torch.bool), torch.zeros(1, 1)
     replay.start(obs)
-    replay.append(torch.tensor([[1.7, -2.0]]), torch.ones(1), no, no, obs, obs)
+    replay.append(torch.tensor([[1.7, -2.0]]), StepResult(obs, torch.ones(1), no, no, obs))
     assert replay.gather(replay.draw(1, 1, None)[0], 1, 0.9).action.tolist() == [[1.0, -1.0]]
 
 
@@ -137,7 +138,7 @@ def test_discount_is_not_rounded():
     no, obs = torch.zeros(1, dtype=torch.bool), torch.zeros(1, 1)
     replay.start(obs)
     for _ in range(3):
-        replay.append(torch.zeros(1, 1), torch.ones(1), no, no, obs, obs)
+        replay.append(torch.zeros(1, 1), StepResult(obs, torch.ones(1), no, no, obs))
     for n_step in (1, 3):
         batch = replay.gather(replay.draw(1, 64, torch.Generator().manual_seed(0))[0], n_step, 0.99)
         assert batch.discount.dtype == batch.reward.dtype == torch.float32

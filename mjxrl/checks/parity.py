@@ -18,7 +18,8 @@ import numpy as np
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Array, Namespace, Reset, Task, View
 from mjxrl.physics import make_physics
-from mjxrl.worlds.program import EnvState, StepResult, vector_set_state, vector_step
+from mjxrl.worlds.program import EnvState, vector_set_state, vector_step
+from mjxrl.worlds.worlds import StepResult
 
 KINDS = ("contact", "no contact", "reset")
 _MOST_STEPS = 4_000  # of random play; a task that offers no state of a kind until then has none

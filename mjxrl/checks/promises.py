@@ -20,6 +20,7 @@ from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.sac import Gaussian, squashed_sample
 from mjxrl.networks.mlp import critic_outputs
 from mjxrl.replay import Replay
+from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION, WORLDS = 6, 3, 4
 SAMPLES = 200_000
@@ -57,7 +58,7 @@ def random_replay(terminated: bool = False) -> Replay:
     ends, never = torch.full((WORLDS,), terminated), torch.zeros(WORLDS, dtype=torch.bool)
     for _ in range(100):
         obs, action = torch.randn(WORLDS, OBS, generator=g), torch.rand(WORLDS, ACTION, generator=g) * 2 - 1
-        replay.append(action, torch.randn(WORLDS, generator=g), ends, never, obs, obs)
+        replay.append(action, StepResult(obs, torch.randn(WORLDS, generator=g), ends, never, obs))
     return replay
 
 

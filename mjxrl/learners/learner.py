@@ -13,6 +13,7 @@ from mjxrl.learners.updates import Updates
 from mjxrl.networks.statistics import ReturnScale, RunningNorm
 from mjxrl.replay import Batch, Indices, Replay
 from mjxrl.storage.state import Part, State, check_fit, flatten, restore
+from mjxrl.worlds.worlds import StepResult
 
 
 class Learner:
@@ -58,16 +59,19 @@ class Learner:
         return self.algorithm.act_deterministic(self.norm.normalize(obs))
 
     @torch.no_grad()
-    def observe(self, obs: Tensor, mask: Tensor | None = None) -> None:
-        """Add fresh frames, (N, O), to the observation statistics; rows where `mask`, (N,) bool, is false don't count.
+    def start(self, obs: Tensor) -> None:
+        """The worlds begin new episodes with `obs`, (N, O): the first frames of the observation statistics."""
+        self.norm.update(obs)
+        self.return_scale.restart()
 
-        To be called once for each frame that the worlds produce, never on samples of the replay.
+    @torch.no_grad()
+    def observe(self, result: StepResult) -> None:
+        """Add one vector step to the statistics of observations and returns, the worlds that are valid.
+
+        To be called once for each step of the worlds, never on samples of the replay.
         """
-        self.norm.update(obs, mask)
-
-    def observe_rewards(self, reward: Tensor, ended: Tensor, valid: Tensor) -> None:
-        """Add one vector step, (N,) each, to the statistics of returns; once per step, as `observe`."""
-        self.return_scale.update(reward, ended, valid)
+        self.norm.update(result.obs, result.valid)
+        self.return_scale.update(result.reward, result.done, result.valid)
 
     def prepare(self, batch: Batch) -> Batch:
         """The batch as the losses want it: invalid numbers zeroed, rewards scaled, both observations under the same

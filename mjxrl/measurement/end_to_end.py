@@ -16,6 +16,7 @@ from mjxrl.measurement.kernels import profiled
 from mjxrl.measurement.setting import Setting, fill
 from mjxrl.measurement.timing import Contestant, calls_in, rates, ratios, sample, timed
 from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.training.launch import make_worlds
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
 
@@ -46,10 +47,10 @@ def run_trainer(setting: Setting, script: Callable[[Trainer], Iterator[None]]) -
     config = merged(setting.config, {**UNDISTURBED, "physics": {"threads": setting.threads.physics}})
     with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder:
         path = Path(folder)
-        trainer = Trainer(config, setting.backend, setting.device, path)
+        trainer = Trainer(*make_worlds(config, setting.backend, setting.device), config, path)
 
         def filled() -> Iterator[None]:
-            fill(trainer.replay)
+            fill(trainer.session.replay)
             yield from script(trainer)
 
         with MetricsLogger(path, total_steps=config.total_steps, max_minutes=None) as logger:
@@ -97,11 +98,11 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 def alone(setting: Setting, trainer: Trainer) -> dict[str, Contestant]:
     """The two halves of an iteration by themselves and, on a CPU, both ways of combining them, nothing else in it."""
-    env, updates = trainer.env, setting.config.learner.updates_per_step
+    env, session, updates = trainer.worlds, trainer.session, setting.config.learner.updates_per_step
     action = torch.rand(setting.config.num_envs, env.action_size, device=setting.device) * 2 - 1
 
     def learn() -> None:
-        trainer.learner.update(trainer.replay, updates, trainer.generator)
+        session.learner.update(session.replay, updates, session.generator)
 
     parts: dict[str, Callable[[], object]] = {"physics": lambda: env.step(action), "learner": learn}
     if setting.device.type == "cpu":

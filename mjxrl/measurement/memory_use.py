@@ -23,7 +23,8 @@ def measure(setting: Setting) -> dict[str, Any]:
     def script(trainer: Trainer) -> Iterator[None]:
         for _ in range(ITERATIONS):
             yield
-        report.update(replay_bytes(setting, trainer.replay.nbytes, trainer.replay.capacity))
+        replay = trainer.session.replay
+        report.update(replay_bytes(setting, replay.nbytes, replay.capacity))
 
     run_trainer(setting, script)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -123,6 +123,10 @@ class ReturnScale:
         self._returns.masked_fill_(ended | ~valid, 0)
         self._refresh()
 
+    def restart(self) -> None:
+        """Every world begins a new episode."""
+        self._returns.zero_()
+
     def _refresh(self) -> None:
         if self.factor is not None:
             spread = torch.maximum(self._stats.var.sqrt()[0], self._largest / RETURN_LIMIT)

@@ -20,8 +20,11 @@ from mjxrl.learners import make_learner
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
 from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.worlds.worlds import Worlds
 
 Policy = Callable[[Tensor], Tensor]  # obs (N, O) to actions (N, A) in [-1, 1]
+
+LONGEST = 10_000  # steps after which an episode that need not end is cut short
 
 
 class EvalResult(NamedTuple):
@@ -41,17 +44,17 @@ class EvalResult(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate_backend(policy: Policy, env: VectorEnv) -> EvalResult:
+def evaluate_backend(policy: Policy, env: Worlds) -> EvalResult:
     """One whole episode in each world of `env`, from a fresh reset."""
     obs = env.reset()
     returns = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
     lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
     running = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
-    for _ in range(env.task.max_episode_steps):
+    for _ in range(env.max_episode_steps or LONGEST):
         result = env.step(policy(obs))
         returns += torch.where(running, result.reward, 0.0)
         lengths += running
-        running &= ~(result.terminated | result.truncated)
+        running &= ~result.done
         obs = result.obs
         if not running.any():
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mjxrl.worlds.program import StepResult
+from mjxrl.worlds.worlds import StepResult
 
 
 class EpisodeStats:
@@ -15,8 +15,8 @@ class EpisodeStats:
     out, and so is one that ended in divergence.
     """
 
-    def __init__(self, num_envs: int, time_limit: int, device: torch.device) -> None:
-        self._time_limit = time_limit
+    def __init__(self, num_envs: int, time_limit: int | None, device: torch.device) -> None:
+        self._time_limit = time_limit or 0
         self._returns = torch.zeros(num_envs, device=device)
         self._lengths = torch.zeros(num_envs, device=device)
         self._totals = torch.zeros(3, device=device, dtype=torch.float64)  # episodes, their returns, their lengths
@@ -29,7 +29,7 @@ class EpisodeStats:
         """Count one vector step."""
         self._returns += result.reward
         self._lengths += 1
-        done = torch.logical_or(result.terminated, result.truncated)
+        done = result.done
         counted = done & result.valid & (result.terminated | (self._lengths >= self._time_limit))
         weight = counted.double()
         self._totals += torch.stack([weight.sum(), weight @ self._returns.double(), weight @ self._lengths.double()])
@@ -39,6 +39,11 @@ class EpisodeStats:
             self._terms[name] = self._terms.get(name, 0.0) + term.sum(dtype=torch.float64)
         self._valid += result.valid.sum()
         self._diverged += (~result.valid).sum()
+
+    def restart(self) -> None:
+        """Leave out the episodes under way: the worlds begin new ones."""
+        self._returns.zero_()
+        self._lengths.zero_()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of all sums so far."""

@@ -13,7 +13,8 @@ from torch import Tensor
 class Interval:
     """Sums on the device until `pop`, which is the only call that waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._started = self._since = time.monotonic()
@@ -61,7 +62,7 @@ class Interval:
         counts = {f"count.{name}": torch.tensor(count) for name, count in self._counts.items()}
         return {f"sum.{name}": value.clone() for name, value in self._sums.items()} | counts
 
-    def load_state_dict(self, state: dict[str, Tensor], device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from saved sums."""
-        self._sums = {key[4:]: value.to(device) for key, value in state.items() if key.startswith("sum.")}
+        self._sums = {key[4:]: value.to(self._device) for key, value in state.items() if key.startswith("sum.")}
         self._counts = {key[6:]: int(value) for key, value in state.items() if key.startswith("count.")}

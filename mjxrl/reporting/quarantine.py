@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mjxrl.errors import DivergedError
 from mjxrl.storage.files import write_atomically
+from mjxrl.worlds.worlds import StepResult
 
 FILE = "diverged.safetensors"
 KEPT = 16  # cases: the first ones; later ones are often their consequence
@@ -53,15 +54,16 @@ class Quarantine:
         self._told = ""
 
     @torch.no_grad()
-    def watch(self, obs: Tensor, action: Tensor, valid: Tensor, step: int) -> None:
-        """Note the worlds where `valid`, (N,) bool, is false.
+    def watch(self, obs: Tensor, action: Tensor, result: StepResult, step: int) -> None:
+        """Note the worlds that are not valid.
 
         Args:
             obs: (N, O) what the policy saw before the step.
             action: (N, A) what was done.
+            result: of the step.
             step: transitions collected before it.
         """
-        diverged = ~valid
+        diverged = ~result.valid
         nth = self._count + diverged.cumsum(0) - 1
         row = torch.where(diverged, nth, KEPT).clamp_(max=KEPT)
         values = {"obs": obs, "action": action, "world": self._worlds, "step": torch.full_like(self._worlds, step)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ State = dict[str, Tensor]
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Something whose `state_dict` gives copies, and whose `load_state_dict` copies in."""
 

@@ -24,6 +24,7 @@ from mjxrl.storage.files import write_atomically
 from mjxrl.training import budget
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
+from mjxrl.worlds.vector_env import VectorEnv
 
 
 def train(config: Config) -> int:
@@ -57,16 +58,17 @@ def train(config: Config) -> int:
         settings.mujoco_log_to(path / "mujoco.log")
         config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=share.physics))
         with refusing(f"--env {config.env} on backend {backend}"):
-            trainer = Trainer(config, backend, device, path)
+            worlds, eval_worlds = make_worlds(config, backend, device)
+            trainer = Trainer(worlds, eval_worlds, config, path)
         remarks = restore_newest(trainer) if config.resume else []
         if weights:
             with refusing(f"--init-from {config.init_from}"):
-                trainer.learner.load_weights(weights)
+                trainer.session.learner.load_weights(weights)
         with MetricsLogger(
             path,
             total_steps=config.total_steps,
             max_minutes=config.max_minutes,
-            resume_step=trainer.steps if config.resume else None,
+            resume_step=trainer.session.steps if config.resume else None,
         ) as logger:
             logger.say(f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}")
             logger.say(f"device {kind} ({name}), backend {backend} ({reason})")
@@ -75,13 +77,26 @@ def train(config: Config) -> int:
             unused = devices.unused_gpu() if kind == "cpu" and config.device == "auto" else None
             for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
                 logger.say(remark)
-            budget.check_program(config, backend, kind, room, trainer.env.program_bytes())
+            budget.check_program(config, backend, kind, room, worlds.program_bytes())
             trainer.run(logger, stop)
         if stop.signal is None:
             report(trainer)
     if stop.signal is not None:
-        print(f"stopped by {stop.signal.name} at {trainer.steps:,} steps; go on with: --resume {path}", file=sys.stderr)
+        at = f"stopped by {stop.signal.name} at {trainer.session.steps:,} steps"
+        print(f"{at}; go on with: --resume {path}", file=sys.stderr)
     return stop.exit_status
+
+
+def make_worlds(config: Config, backend: str, device: torch.device) -> tuple[VectorEnv, VectorEnv]:
+    """The worlds that `config` trains on, and those of its periodic evaluations.
+
+    Raises:
+        ValueError: the task cannot be simulated on this backend.
+    """
+    task, seed, physics = config.task, config.seed, config.physics
+    worlds = VectorEnv(task, config.num_envs, backend=backend, device=device, seed=seed, stagger=True, physics=physics)
+    # evaluations run in C: exact, and nothing to compile for another number of worlds
+    return worlds, VectorEnv(task, config.eval.episodes, backend="native", device=device)
 
 
 def prepare(config: Config, device: str, backend: str) -> budget.Room:
@@ -164,11 +179,11 @@ def restore_newest(trainer: Trainer) -> list[str]:
             remarks.append(f"{problem}: the checkpoint before it is used")
             continue
         try:
-            trainer.restore(which)
+            trainer.session.restore(which)
         except ValueError as error:
             raise CheckpointError(f"--resume {trainer.path}: {which}: {error}") from None
-        remarks.append(f"resumed at {trainer.steps:,} steps")
-        if trainer.replay.size == 0 and trainer.steps > 0:
+        remarks.append(f"resumed at {trainer.session.steps:,} steps")
+        if trainer.session.replay.size == 0 and trainer.session.steps > 0:
             remarks.append("this checkpoint holds no replay: it refills first, then learning goes on")
         return remarks
     problems = "; ".join(remarks) or "it has no checkpoint, nothing was saved there"
@@ -188,24 +203,25 @@ def report(trainer: Trainer) -> None:
         who: {"mean_return": result.mean_return, "std_return": result.std_return, **result._asdict()}
         for who, result in scores.items()
     }
-    write_atomically(path / "final.json", json.dumps({"steps": trainer.steps, **content}, indent=2).encode() + b"\n")
+    content = {"steps": trainer.session.steps, **content}
+    write_atomically(path / "final.json", json.dumps(content, indent=2).encode() + b"\n")
     print(f"learning curve: {path / 'curve.png'}")
     print(f"TensorBoard:    {Path(sys.executable).parent / 'tensorboard'} --logdir {path}")
 
 
 def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
     """The trained and a random policy in Gymnasium (or on the native backend for a task that Gymnasium lacks)."""
-    config, env = trainer.config, trainer.env
+    config, worlds = trainer.config, trainer.worlds
     episodes = config.eval.final_episodes
     if not episodes:
         return {}
     policies = {
-        "trained": trainer.learner.act_deterministic,
-        "random": random_policy(env.action_size, config.seed, env.device),
+        "trained": trainer.policy,
+        "random": random_policy(worlds.action_size, config.seed, worlds.device),
     }
     if config.task.gymnasium_id is None:
-        return {who: evaluate_backend(policy, trainer.eval_env) for who, policy in policies.items()}
+        return {who: evaluate_backend(policy, trainer.eval_worlds) for who, policy in policies.items()}
     return {
-        who: evaluate_gymnasium(policy, config.task, episodes, config.seed, env.device)
+        who: evaluate_gymnasium(policy, config.task, episodes, config.seed, worlds.device)
         for who, policy in policies.items()
     }

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from mjxrl.storage.arrays import arrays_of, restored
-from mjxrl.worlds.program import EnvState, StepResult
+from mjxrl.worlds.program import EnvState
+from mjxrl.worlds.worlds import StepResult
 
 Program = Callable[[EnvState, Any], tuple[EnvState, StepResult]]
 
@@ -78,6 +79,10 @@ class Bridge(Protocol):
 
     def from_torch(self, tensor: Tensor) -> Any:
         """A tensor as an array of the backend."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the thread that steps the worlds."""
         ...
 
 
@@ -188,6 +193,10 @@ class JaxBridge:
             return self._jax.dlpack.from_dlpack(tensor.detach().to(self._device).contiguous())
         return self._jax.numpy.asarray(tensor.detach().cpu().numpy())
 
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.shutdown()
+
 
 class NumpyBridge:
     """Bridge to a backend on numpy arrays: steps on a worker thread, beside the learner."""
@@ -237,3 +246,6 @@ class NumpyBridge:
 
     def from_torch(self, tensor: Tensor) -> Any:
         return tensor.detach().to("cpu", torch.float64, copy=True).numpy()
+
+    def close(self) -> None:
+        self._worker.shutdown()

@@ -67,8 +67,7 @@ class MjxrlVectorEnv(GymnasiumVectorEnv):
         scaled = (torch.as_tensor(actions, dtype=torch.float32, device=device) - center) / half
         result = self._env.step(scaled)
         info: dict[str, Any] = {}
-        done = torch.logical_or(result.terminated, result.truncated)
-        info["final_obs"], info["_final_obs"] = self._out(result.final_obs), self._out(done)
+        info["final_obs"], info["_final_obs"] = self._out(result.final_obs), self._out(result.done)
         info["diverged"] = self._out(~result.valid)
         info |= {name: self._out(term) for name, term in result.reward_terms.items()}
         out = (self._out(x) for x in (result.obs, result.reward, result.terminated, result.truncated))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mjxrl.envs.task import Array, Reset, Task, View
 from mjxrl.physics import Physics, State
+from mjxrl.worlds.worlds import StepResult
 
 
 class EnvState(NamedTuple):
@@ -19,28 +20,6 @@ class EnvState(NamedTuple):
     view: View  # as the last step (or reset) left it: what rewards call `before`
     elapsed: Array  # (N,) int32, steps counted against the time limit
     random: Any  # the random state that resets draw from
-
-
-class StepResult(NamedTuple):
-    """What one vector step gives, for N worlds; torch tensors outside, the backend's arrays inside a program.
-
-    Attributes:
-        obs: (N, O) what the policy sees next: the first observation of a new episode where one ended.
-        reward: (N,).
-        terminated: (N,) bool, a terminal state was reached: no value is left to bootstrap.
-        truncated: (N,) bool, the time limit cut the episode: bootstrap from `final_obs`.
-        final_obs: (N, O) the true observation after the action, before any autoreset; equals `obs` elsewhere.
-        valid: (N,) bool, False where the world diverged: its episode ended and its numbers are zeros.
-        reward_terms: the named terms that sum to the reward, each (N,).
-    """
-
-    obs: Array
-    reward: Array
-    terminated: Array
-    truncated: Array
-    final_obs: Array
-    valid: Array
-    reward_terms: dict[str, Array]
 
 
 def vector_reset(task: Task, physics: Physics, stagger: bool, state: State, random: Any) -> tuple[EnvState, Array]:

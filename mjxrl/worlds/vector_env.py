@@ -15,10 +15,11 @@ from mjxrl.envs import task_class
 from mjxrl.envs.task import Task, View
 from mjxrl.physics import Physics, field_shapes, make_physics
 from mjxrl.worlds.bridge import Bridge, JaxBridge, NumpyBridge, require_idle
-from mjxrl.worlds.program import EnvState, StepResult, vector_reset, vector_set_state, vector_step
+from mjxrl.worlds.program import EnvState, vector_reset, vector_set_state, vector_step
+from mjxrl.worlds.worlds import StepResult, Worlds
 
 
-class VectorEnv:
+class VectorEnv(Worlds):
     """`num_envs` worlds of one task; a world restarts by itself within the step that ends its episode.
 
     Attributes:
@@ -26,6 +27,7 @@ class VectorEnv:
         num_envs: N, the number of worlds.
         obs_size, action_size: O and A, the lengths of an observation and of an action.
         device: where the tensors live.
+        max_episode_steps: the task's time limit.
         state: everything that the next step depends on, in the backend's arrays.
     """
 
@@ -49,6 +51,7 @@ class VectorEnv:
             ValueError: the task cannot be simulated on this backend (the message says why).
         """
         self.task, self.num_envs, self.device = task, num_envs, device
+        self.max_episode_steps = task.max_episode_steps
         self._physics, self._bridge = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
         self._seed = seed
         self._reset = self._bridge.compile(partial(vector_reset, task, self._physics, stagger))
@@ -113,6 +116,10 @@ class VectorEnv:
     def collect(self) -> StepResult:
         """Wait for the step that `dispatch` started."""
         return self._bridge.collect()
+
+    def close(self) -> None:
+        """End the thread that steps the worlds."""
+        self._bridge.close()
 
     def overflows(self) -> int:
         """World steps so far in which the room for contacts was full (`--physics.max-contacts`); waits for the device.

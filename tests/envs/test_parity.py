@@ -17,8 +17,8 @@ import torch
 from mjxrl.envs import TASKS, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import Task
-from mjxrl.worlds.program import StepResult
 from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.worlds.worlds import StepResult
 
 WORLDS, STEPS = 2, 200
 STATE = 1e-9  # absolute, float64

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from mjxrl.replay import Indices, Replay
+from mjxrl.worlds.worlds import StepResult
 
 GAMMA = 0.99
 ACTION_SIZE = 2
@@ -40,17 +41,20 @@ class History:
         final[torch.tensor(~self.valid[t])] = torch.nan
         return final
 
-    def append_to(self, replay: Replay, t: int) -> None:
+    def result(self, t: int, dtype: torch.dtype = torch.float32) -> StepResult:
         valid = torch.tensor(self.valid[t])
-        replay.append(
-            torch.where(valid[:, None], torch.tensor(self.action[t]), torch.nan),
-            torch.where(valid, torch.tensor(self.reward[t]), torch.nan),
+        return StepResult(
+            self.obs(t + 1).to(dtype),
+            torch.where(valid, torch.tensor(self.reward[t]), torch.nan).to(dtype),
             torch.tensor(self.terminated[t]),
             torch.tensor(self.truncated[t]),
-            self.final_obs(t),
-            self.obs(t + 1),
+            self.final_obs(t).to(dtype),
             valid,
         )
+
+    def append_to(self, replay: Replay, t: int) -> None:
+        valid = torch.tensor(self.valid[t])
+        replay.append(torch.where(valid[:, None], torch.tensor(self.action[t]), torch.nan), self.result(t))
 
     def window(self, t: int, n: int, n_step: int, newest: int):
         """(reward, m, terminated, next_obs or None, valid) of the window from step t of world n."""

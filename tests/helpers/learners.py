@@ -12,6 +12,7 @@ import torch
 from mjxrl.config import Config, LearnerConfig
 from mjxrl.learners import Learner, make_learner
 from mjxrl.replay import Batch, Replay
+from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION, WORLDS = 5, 2, 4
 SMALL = LearnerConfig(batch_size=16, actor_hidden=(16, 16), critic_hidden=(16, 16))
@@ -42,8 +43,9 @@ def filled_replay(dtype=torch.float32, device="cpu") -> Replay:
         valid = torch.rand(WORLDS, generator=g) > 0.05
         obs, final = torch.randn(2, WORLDS, OBS, generator=g)
         action = torch.rand(WORLDS, ACTION, generator=g) * 2 - 1
-        step = (action, torch.randn(WORLDS, generator=g), terminated, truncated, final, obs, valid)
-        replay.append(*(tensor.to(device) for tensor in step))
+        reward = torch.randn(WORLDS, generator=g)
+        values = [x.to(device) for x in (obs, reward, terminated, truncated, final, valid)]
+        replay.append(action.to(device), StepResult._make([*values, {}]))
     return replay
 
 

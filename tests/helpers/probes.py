@@ -17,6 +17,7 @@ from mjxrl.config import Config
 from mjxrl.learners import Learner, make_learner
 from mjxrl.networks.mlp import critic_outputs
 from mjxrl.replay import Replay
+from mjxrl.worlds.worlds import StepResult
 
 GAMMA = 0.9
 WORLDS = 16
@@ -84,9 +85,9 @@ def train(probe: Probe, config: Config, steps: int, updates: int) -> Learner:
         t = (t + 1) % probe.length
         sign = draw() if t == 0 else sign
         obs = probe.observe(t, sign)
-        replay.append(action, reward, ended, ~yes, final.unsqueeze(-1), obs.unsqueeze(-1))
-        learner.observe(obs.unsqueeze(-1))
-        learner.observe_rewards(reward, ended, yes)
+        result = StepResult(obs.unsqueeze(-1), reward, ended, ~yes, final.unsqueeze(-1))
+        replay.append(action, result)
+        learner.observe(result)
         if warm:
             learner.update(replay, updates, g)
     return learner

@@ -115,10 +115,7 @@ def test_targets_of_stored_windows(algo, n_step):
     replay.start(history.obs(0).double())
     for t in range(history.steps):
         history.append_to(replay, t)
-        valid = torch.tensor(history.valid[t])
-        learner.observe(history.obs(t + 1).double())
-        ended = torch.tensor(history.terminated[t] | history.truncated[t])
-        learner.observe_rewards(torch.tensor(history.reward[t]).double(), ended, valid)
+        learner.observe(history.result(t, F64))
     stored = replay.gather(everything(replay), n_step, GAMMA)
     noise = torch.randn(len(stored.obs), ACTION, dtype=F64, generator=torch.Generator().manual_seed(0))
     batch = learner.prepare(stored)

@@ -13,6 +13,7 @@ from mjxrl.learners import make_learner
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.optimizer import Adam
 from mjxrl.replay import Batch, Replay
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.learners import ACTION, OBS, SMALL, WORLDS, both, filled_replay, learner_of, random_batch, same
 
 
@@ -55,7 +56,7 @@ def test_state_round_trip_continues_bit_for_bit(algo):
     one, two = learner_of(algo, **settings), learner_of(algo, seed=9, **settings)
     g = torch.Generator().manual_seed(7)
     for _ in range(4):
-        one.observe(torch.randn(WORLDS, OBS) * 3)
+        one.start(torch.randn(WORLDS, OBS) * 3)
     one.update(replay, 4, g)
     two.load_state_dict({name: tensor.clone() for name, tensor in one.state_dict().items()})
     g_two = torch.Generator()
@@ -73,7 +74,7 @@ def test_state_is_a_copy_and_is_copied_in(algo):
     state = learner.state_dict()
     kept = {name: tensor.clone() for name, tensor in state.items()}
     address = learner.algorithm.critics.flat.data_ptr()
-    learner.observe(torch.randn(8, OBS))
+    learner.start(torch.randn(8, OBS))
     learner.update(replay, 3, torch.Generator().manual_seed(0))
     assert same(state, kept) and not same(state, learner.state_dict())
     learner.load_state_dict(state)
@@ -102,7 +103,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(algo, damage):
 def test_load_weights_takes_networks_and_statistics_and_nothing_else(algo):
     replay = filled_replay()
     source, learner = learner_of(algo, normalize_obs=True), learner_of(algo, seed=1, normalize_obs=True)
-    source.observe(torch.randn(50, OBS) * 4 + 1)
+    source.start(torch.randn(50, OBS) * 4 + 1)
     source.update(replay, 4, torch.Generator().manual_seed(0))
     fresh = learner.state_dict()
     learner.load_weights(source.state_dict())
@@ -116,7 +117,7 @@ def test_load_weights_takes_networks_and_statistics_and_nothing_else(algo):
 @both
 def test_policy_state_is_enough_to_act(algo):
     source, other = learner_of(algo, normalize_obs=True), learner_of(algo, seed=1, normalize_obs=True)
-    source.observe(torch.randn(50, OBS) * 4 + 1)
+    source.start(torch.randn(50, OBS) * 4 + 1)
     policy = source.policy_state()
     assert {name.split(".")[0] for name in policy} == {"actor", "norm"}
     other.load_state_dict(other.state_dict() | policy)
@@ -176,7 +177,7 @@ def test_a_batch_without_valid_transitions_moves_nothing_to_nan(algo):
 @both
 def test_both_ends_of_a_transition_have_the_same_statistics_and_updates_leave_them(algo):
     learner = learner_of(algo, normalize_obs=True)
-    learner.observe(torch.randn(100, OBS) * 5 + 2)
+    learner.start(torch.randn(100, OBS) * 5 + 2)
     batch = random_batch()
     prepared = learner.prepare(batch._replace(next_obs=batch.obs))
     assert torch.equal(prepared.obs, prepared.next_obs) and not torch.equal(prepared.obs, batch.obs)
@@ -192,7 +193,8 @@ def test_observe_masks_quarantined_worlds(algo):
     learner = learner_of(algo, normalize_obs=True)
     obs = torch.randn(6, OBS)
     obs[2] = torch.nan
-    learner.observe(obs, torch.arange(6) != 2)
+    no = torch.zeros(6, dtype=torch.bool)
+    learner.observe(StepResult(obs, obs[:, 0], no, no, obs, torch.arange(6) != 2))
     assert learner.norm.count.item() == 5 and bool(learner.norm.mean.isfinite().all())
 
 
@@ -226,7 +228,7 @@ def test_policy_moves_once_every_delay(algo, delay):
 def test_every_setting_trains(algo, settings, dtype):
     learner = learner_of(algo, dtype, **settings)
     if settings.get("normalize_obs"):
-        learner.observe(torch.randn(32, OBS, dtype=dtype))
+        learner.start(torch.randn(32, OBS, dtype=dtype))
     metrics = learner.update(filled_replay(dtype), 4, torch.Generator().manual_seed(0))
     assert all(value.dim() == 0 and bool(value.isfinite()) for value in metrics.values())
     assert all(bool(tensor.isfinite().all()) for tensor in learner.state_dict().values())
@@ -263,7 +265,8 @@ def test_critics_learn_the_value_of_a_probe(algo, terminated, value):
     replay.start(state)
     g = torch.Generator().manual_seed(0)
     for _ in range(16):
-        replay.append(torch.rand(4, 1, generator=g) * 2 - 1, torch.ones(4), ended, ~ended, state, state)
+        action = torch.rand(4, 1, generator=g) * 2 - 1
+        replay.append(action, StepResult(state, torch.ones(4), ended, ~ended, state))
     learner.update(replay, 400, g)
     assert learner.update(replay, 1, g)["q"].item() == pytest.approx(value, abs=0.1)
 

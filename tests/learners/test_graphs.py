@@ -14,6 +14,7 @@ from mjxrl.learners.batches import Draws
 from mjxrl.learners.graphs import Capture, Launch, UpdateGraphs
 from mjxrl.replay import Replay
 from mjxrl.storage.state import State
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.learners import (
     ACTION,
     OBS,
@@ -52,8 +53,8 @@ def fresh_numbers(learner: Learner, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     obs, reward = torch.randn(WORLDS, OBS, generator=g), torch.randn(WORLDS, generator=g)
     yes = torch.ones(WORLDS, dtype=torch.bool, device=learner.device)
-    learner.observe(obs.to(learner.device, learner.dtype))
-    learner.observe_rewards(reward.to(learner.device, learner.dtype), ~yes, yes)
+    obs, reward = obs.to(learner.device, learner.dtype), reward.to(learner.device, learner.dtype)
+    learner.observe(StepResult(obs, reward, ~yes, ~yes, obs))
 
 
 @both

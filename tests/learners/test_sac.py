@@ -13,6 +13,7 @@ from mjxrl.config import Config, LearnerConfig, SacConfig
 from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.sac import LOG_STD_MAX, LOG_STD_MIN, SAC, Gaussian, policy, squashed_sample
 from mjxrl.replay import Replay
+from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION = 3, 2
 F64 = torch.float64
@@ -42,7 +43,8 @@ def filled_replay() -> Replay:
     no = torch.zeros(4, dtype=torch.bool)
     for _ in range(20):
         obs = torch.randn(4, OBS, generator=g)
-        replay.append(torch.rand(4, ACTION, generator=g), torch.randn(4, generator=g), no, no, obs, obs)
+        action, reward = torch.rand(4, ACTION, generator=g), torch.randn(4, generator=g)
+        replay.append(action, StepResult(obs, reward, no, no, obs))
     return replay
 
 

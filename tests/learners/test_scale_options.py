@@ -14,6 +14,7 @@ from mjxrl.learners.optimizer import Adam, lr_fraction
 from mjxrl.learners.values import Scalar
 from mjxrl.networks.mlp import Network, critic_outputs
 from mjxrl.networks.statistics import RETURN_LIMIT, ReturnScale
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.learners import ACTION, OBS, SMALL, WORLDS, both, filled_replay, learner_of, random_batch, same
 
 EVERYTHING = {
@@ -36,9 +37,9 @@ def seen(learner, steps=5, seed=0):
     """Some vector steps of frames and rewards."""
     g = torch.Generator().manual_seed(seed)
     for t in range(steps):
-        learner.observe(torch.randn(WORLDS, OBS, generator=g) * 3)
-        ended = torch.full((WORLDS,), t == 2)
-        learner.observe_rewards(torch.randn(WORLDS, generator=g) * 40, ended, torch.ones(WORLDS, dtype=torch.bool))
+        obs, ended = torch.randn(WORLDS, OBS, generator=g) * 3, torch.full((WORLDS,), t == 2)
+        reward = torch.randn(WORLDS, generator=g) * 40
+        learner.observe(StepResult(obs, reward, ended, ~ended & ended, obs))
 
 
 @both

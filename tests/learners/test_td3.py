@@ -12,6 +12,7 @@ from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.td3 import policy, td3_actor_loss, td3_target
 from mjxrl.networks.mlp import Network, q_values
 from mjxrl.replay import Batch, Replay
+from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION, B = 3, 2, 64
 SETTINGS = LearnerConfig(batch_size=8, actor_hidden=(8,), critic_hidden=(8,), policy_delay=2, tau=0.1)
@@ -36,7 +37,8 @@ def filled_replay() -> Replay:
     no = torch.zeros(4, dtype=torch.bool)
     for _ in range(20):
         obs = torch.randn(4, OBS, generator=g)
-        replay.append(torch.rand(4, ACTION, generator=g), torch.randn(4, generator=g), no, no, obs, obs)
+        action, reward = torch.rand(4, ACTION, generator=g), torch.randn(4, generator=g)
+        replay.append(action, StepResult(obs, reward, no, no, obs))
     return replay
 
 

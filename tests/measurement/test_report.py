@@ -136,10 +136,10 @@ def test_the_script_decides_how_often_the_trainer_goes_round() -> None:
     seen: list[int] = []
 
     def script(trainer: Trainer) -> Iterator[None]:
-        assert trainer.replay.size == trainer.replay.capacity
+        assert trainer.session.replay.size == trainer.session.replay.capacity
         for _ in range(3):
             yield
-            seen.append(trainer.updates)
+            seen.append(trainer.session.updates)
 
     end_to_end.run_trainer(setting("Hopper-v5"), script)
     assert seen == [2, 4, 6]  # two updates per step of two worlds

@@ -72,7 +72,7 @@ def a_policy(algo: str, normalize: bool, folder: Path, *, scale: float = 1.0) ->
     config = small(algo, learner={"normalize_obs": normalize, "actor_hidden": (32, 16)})
     learner = make_learner(config, 17, 6, "cpu")
     for frames in torch.from_numpy(observations(300)).split(100):
-        learner.observe(5 + 40 * frames)
+        learner.start(5 + 40 * frames)
     low, high = (0.0,) * 5 + (-1.0,), (scale,) * 5 + (3.0,)
     save_policy(folder, PolicyInfo("HalfCheetah-v5", algo, 1, low, high), learner.policy_state())
     return load_policy(folder)

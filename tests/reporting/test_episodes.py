@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mjxrl.reporting.episodes import EpisodeStats
-from mjxrl.worlds.program import StepResult
+from mjxrl.worlds.worlds import StepResult
 
 LIMIT = 5
 

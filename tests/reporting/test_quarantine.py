@@ -21,10 +21,12 @@ from mjxrl.envs.task import Array, Namespace, Task, View
 from mjxrl.errors import DivergedError
 from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.reporting.quarantine import FILE, KEPT, Quarantine
+from mjxrl.training.launch import make_worlds
 from mjxrl.training.launch import train as launch
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
 from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.small_runs import rows_of, small
 
 CPU = torch.device("cpu")
@@ -72,26 +74,35 @@ class SpoiltPendulum(_Spoilt, Pendulum):  # pyright: ignore[reportIncompatibleMe
 def trainer_of(algo: str, backend: str, path: Path, **changes: Any) -> Trainer:
     task: Task = SpoiltCheetah() if backend == "native" else SpoiltPendulum()
     learner = {"normalize_obs": True, "n_step": 3}
-    return Trainer(small(algo, backend=backend, task=task, learner=learner, **changes), backend, CPU, path)
+    config = small(algo, backend=backend, task=task, learner=learner, **changes)
+    return Trainer(*make_worlds(config, backend, CPU), config, path)
+
+
+def result_of(valid: list[bool]) -> StepResult:
+    no = torch.zeros(len(valid), dtype=torch.bool)
+    nothing = torch.zeros(len(valid), 1)
+    return StepResult(nothing, nothing[:, 0], no, no, nothing, torch.tensor(valid))
 
 
 def inject(trainer: Trainer, what: str) -> None:
     """Spoil the worlds of INJECTED: their state before a step, or the action that they are given."""
-    dispatch = trainer.env.dispatch
+    worlds = trainer.worlds
+    assert isinstance(worlds, VectorEnv)
+    dispatch = worlds.dispatch
 
     def spoil(action: Tensor) -> None:
-        worlds = list(INJECTED.get(trainer.steps, ()))
-        if what == "state" and worlds:
-            state = trainer.env._bridge.save()
+        hit = list(INJECTED.get(trainer.session.steps, ()))
+        if what == "state" and hit:
+            state = worlds._bridge.save()
             for name, array in state.items():
                 if name.endswith("qpos") or name == ".physics":
-                    array[worlds, -1 if "qpos" in name else 3] = np.nan
-            trainer.env._bridge.load(state)
-        elif worlds:
-            action[worlds, 0] = {"observation": BAD_OBS, "reward": BAD_REWARD, "action": math.nan}[what]
+                    array[hit, -1 if "qpos" in name else 3] = np.nan
+            worlds._bridge.load(state)
+        elif hit:
+            action[hit, 0] = {"observation": BAD_OBS, "reward": BAD_REWARD, "action": math.nan}[what]
         dispatch(action)
 
-    trainer.env.dispatch = spoil  # type: ignore[method-assign]
+    worlds.dispatch = spoil  # type: ignore[method-assign]
 
 
 def run(trainer: Trainer) -> None:
@@ -105,18 +116,18 @@ def test_training_goes_on_without_the_world(what: str, algo: str, backend: str, 
     trainer = trainer_of(algo, backend, tmp_path)
     inject(trainer, what)
     run(trainer)
-    rows = rows_of(tmp_path)
+    rows, session = rows_of(tmp_path), trainer.session
     assert {int(row["step"]): float(row["train/diverged"]) for row in rows if float(row["train/diverged"])} == {
         240: 2, 400: 4
     }  # fmt: skip
-    assert trainer.steps == 640 and trainer.updates > 0
-    tensors = {**trainer.learner.state_dict(), **trainer.state_dict(), **trainer.replay.state_dict()}
+    assert trainer.session.steps == 640 and trainer.session.updates > 0
+    tensors = {**session.learner.state_dict(), **session.state_dict(), **session.replay.state_dict()}
     assert [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()] == [
         "quarantine.action"
     ] * (what == "action")
     assert all(math.isfinite(float(cell)) for row in rows for cell in row.values() if cell)
     # 80 steps of 8 worlds and their first frames, less the 6 that diverged
-    assert trainer.learner.state_dict()["norm.count"] == 640 + 8 - 6
+    assert session.learner.state_dict()["norm.count"] == 640 + 8 - 6
     cases = safetensors.torch.load_file(tmp_path / FILE)
     assert cases["world"].tolist() == [1, 5, 1, 1, 2, 3] and cases["step"].tolist() == [200] * 2 + [320] + [328] * 3
     assert cases["obs"].isfinite().all() and cases["obs"].abs().sum() > 0
@@ -128,7 +139,7 @@ def test_raise_ends_the_run_at_the_next_log_line_with_everything_saved(tmp_path:
     inject(trainer, "reward")
     with pytest.raises(DivergedError, match=r"--on-nan raise: 2 worlds diverged \(the first cases are in "):
         run(trainer)
-    assert trainer.steps == 240 and (tmp_path / "checkpoints" / "latest").resolve().name == "step_240"
+    assert trainer.session.steps == 240 and (tmp_path / "checkpoints" / "latest").resolve().name == "step_240"
     assert len(safetensors.torch.load_file(tmp_path / FILE)["world"]) == 2
 
 
@@ -142,7 +153,7 @@ def test_only_the_first_cases_are_kept_and_no_shape_depends_on_them(tmp_path: Pa
     quarantine = Quarantine(tmp_path, 6, 2, 1, CPU, raising=False)
     for step in range(10):
         obs = torch.full((6, 2), float(step))
-        quarantine.watch(obs, obs[:, :1], torch.tensor([True, False, True, step != 3, False, True]), step)
+        quarantine.watch(obs, obs[:, :1], result_of([True, False, True, step != 3, False, True]), step)
     assert not quarantine.ends_run({"train/return": 1.0}, said.append) and not (tmp_path / FILE).exists()
     for _ in range(2):
         assert not quarantine.ends_run({"train/diverged": 21.0}, said.append)
@@ -156,10 +167,10 @@ def test_only_the_first_cases_are_kept_and_no_shape_depends_on_them(tmp_path: Pa
 
 def test_a_resumed_run_keeps_the_first_cases(tmp_path: Path) -> None:
     first, second = (Quarantine(tmp_path, 6, 2, 1, CPU, raising=False) for _ in range(2))
-    valid = torch.tensor([True, False, True, True, True, True])
-    first.watch(torch.full((6, 2), 1.0), torch.ones(6, 1), valid, 1)
+    result = result_of([True, False, True, True, True, True])
+    first.watch(torch.full((6, 2), 1.0), torch.ones(6, 1), result, 1)
     second.load_state_dict(first.state_dict())
-    second.watch(torch.full((6, 2), 2.0), torch.ones(6, 1), valid, 2)
+    second.watch(torch.full((6, 2), 2.0), torch.ones(6, 1), result, 2)
     second.ends_run({"train/diverged": 1.0}, lambda text: None)
     assert safetensors.torch.load_file(tmp_path / FILE)["step"].tolist() == [1, 2]
 

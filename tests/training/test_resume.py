@@ -20,8 +20,9 @@ from mjxrl.cli.parse import parse_config
 from mjxrl.errors import CheckpointError
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
+from mjxrl.training.launch import make_worlds
 from mjxrl.training.launch import train as launch
-from mjxrl.training.trainer import Trainer
+from mjxrl.training.session import Session
 from tests.helpers.learners import needs_compiler
 from tests.helpers.small_runs import rows_of, small, train
 
@@ -77,10 +78,12 @@ def test_a_compiled_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_another_kind_of_device_is_refused(tmp_path: Path) -> None:
     """Random numbers of a GPU cannot go on on a CPU; the state of a GPU's generator is 16 bytes."""
     path = train(small("td3", run_dir=tmp_path / "run", total_steps=344))
-    trainer = Trainer(load_config(path), "native", torch.device("cpu"), path)
+    config = load_config(path)
+    worlds, _ = make_worlds(config, "native", torch.device("cpu"))
+    session = Session(worlds, config, path)
     state = checkpoint.load(path, "latest", "trainer", {})
     with pytest.raises(ValueError, match="another kind of device than cpu"):
-        trainer.load_state_dict(state | {"generator": torch.zeros(16, dtype=torch.uint8)})
+        session.load_state_dict(state | {"generator": torch.zeros(16, dtype=torch.uint8)})
 
 
 def test_rows_after_the_checkpoint_are_written_once(tmp_path: Path) -> None:

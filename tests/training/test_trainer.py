@@ -12,8 +12,10 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.training.launch import make_worlds
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.small_runs import rows_of, small, train
 
 CPU = torch.device("cpu")
@@ -48,9 +50,8 @@ class Recorder:
 
     def __init__(self, trainer: Trainer) -> None:
         self.calls: list[str] = []
-        self.trainer = trainer
-        self.learner = trainer.learner
-        for owner, name in ((trainer.env, "dispatch"), (trainer.env, "collect"), (trainer.replay, "append")):
+        self.learner, worlds = trainer.session.learner, trainer.worlds
+        for owner, name in ((worlds, "dispatch"), (worlds, "collect"), (trainer.session.replay, "append")):
             self._note(owner, name)
 
     def _note(self, owner: Any, name: str) -> None:
@@ -75,9 +76,9 @@ class Recorder:
 
 
 def trained(config: Config, tmp_path: Path) -> tuple[Trainer, Recorder]:
-    trainer = Trainer(config, "native", CPU, tmp_path)
+    trainer = Trainer(*make_worlds(config, "native", CPU), config, tmp_path)
     recorder = Recorder(trainer)
-    trainer.learner = recorder  # type: ignore[assignment]
+    trainer.session.learner = recorder  # type: ignore[assignment]
     with MetricsLogger(tmp_path, total_steps=config.total_steps) as logger:
         trainer.run(logger, Stop())
     return trainer, recorder
@@ -94,28 +95,29 @@ def test_the_step_is_in_flight_during_the_updates(tmp_path: Path) -> None:
 def test_replay_holds_true_final_observations_and_flags(tmp_path: Path) -> None:
     """Truncated transitions lead to the observation before the reset, others to the row after them."""
     config = small("sac", eval={"every": 0}, total_steps=8 * 45)
-    trainer = Trainer(config, "native", CPU, tmp_path)
-    history: list[tuple[Tensor, Any]] = []
-    append = trainer.replay.append
+    trainer = Trainer(*make_worlds(config, "native", CPU), config, tmp_path)
+    history: list[tuple[Tensor, StepResult]] = []
+    replay = trainer.session.replay
+    append = replay.append
 
-    def noted(action: Tensor, reward: Tensor, terminated: Tensor, truncated: Tensor, *rest: Tensor) -> None:
-        history.append((action.clone(), [x.clone() for x in (reward, terminated, truncated, *rest)]))
-        append(action, reward, terminated, truncated, *rest)
+    def noted(action: Tensor, result: StepResult) -> None:
+        history.append((action.clone(), StepResult._make([*(x.clone() for x in result[:-1]), {}])))
+        append(action, result)
 
-    trainer.replay.append = noted  # type: ignore[method-assign]
+    replay.append = noted  # type: ignore[method-assign]
     with MetricsLogger(tmp_path, total_steps=config.total_steps) as logger:
         trainer.run(logger, Stop())
-    batch = trainer.replay.gather(trainer.replay.draw(1, 4000, None)[0], 1, 0.99)
+    batch = replay.gather(replay.draw(1, 4000, None)[0], 1, 0.99)
     by_action = {
         tuple(a.tolist()): (step, world) for step, (act, _) in enumerate(history) for world, a in enumerate(act)
     }
     truncations = 0
     for i in range(0, 4000, 7):
         step, world = by_action[tuple(batch.action[i].tolist())]
-        reward, _, truncated, final_obs, _, _ = history[step][1]
-        assert torch.equal(batch.next_obs[i], final_obs[world])
-        assert batch.reward[i] == reward[world] and batch.terminated[i] == 0
-        truncations += int(truncated[world])
+        result = history[step][1]
+        assert torch.equal(batch.next_obs[i], result.final_obs[world])
+        assert batch.reward[i] == result.reward[world] and batch.terminated[i] == 0
+        truncations += int(result.truncated[world])
     assert truncations > 5
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mjxrl.worlds.bridge import JaxBridge
-from mjxrl.worlds.program import EnvState, StepResult
+from mjxrl.worlds.program import EnvState
 from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.worlds.worlds import StepResult
 
 CPU = torch.device("cpu")
 

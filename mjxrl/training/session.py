@@ -1,0 +1,131 @@
+"""A run as it stands: all that decides how it goes on, and how that is saved and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mjxrl.config import Config
+from mjxrl.learners import Learner, make_learner
+from mjxrl.replay import Replay
+from mjxrl.reporting.episodes import EpisodeStats
+from mjxrl.reporting.interval import Interval
+from mjxrl.reporting.quarantine import Quarantine
+from mjxrl.storage import checkpoint
+from mjxrl.storage.checkpoint import REPLAY
+from mjxrl.storage.checkpoint_writer import CheckpointWriter
+from mjxrl.storage.state import State, Stateful, flatten, restore
+from mjxrl.worlds.worlds import Resumable, Worlds
+
+
+class Session:
+    """The parts of a run that change while it goes on.
+
+    Attributes:
+        obs: (N, O) what the policy sees next; None before the first start.
+        steps: transitions collected so far, all worlds together.
+        updates: gradient updates made so far.
+        best: highest mean return of a periodic evaluation so far.
+    """
+
+    def __init__(self, worlds: Worlds, config: Config, path: Path) -> None:
+        self.worlds, self.config, self.path = worlds, config, path
+        sizes, limit, device = (worlds.obs_size, worlds.action_size), worlds.max_episode_steps, worlds.device
+        capacity = config.replay.capacity
+        self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.learner: Learner = make_learner(config, *sizes, device)
+        # without a time limit a world may be truncated at every step
+        self.replay = Replay(worlds.num_envs, *sizes, capacity=capacity, time_limit=limit or 1, device=device)
+        self.episodes = EpisodeStats(worlds.num_envs, limit, device)
+        self.interval = Interval(device)
+        self.quarantine = Quarantine(path, worlds.num_envs, *sizes, device, raising=config.on_nan == "raise")
+        self.obs: Tensor | None = None
+        self.steps = self.updates = 0
+        self.best = float("-inf")
+        self._saved_at: int | None = None
+
+    def start(self) -> Tensor:
+        """What the policy sees next: in a run that was restored what it saw last, else the first observations."""
+        if self.obs is None:
+            self.obs = self.worlds.reset()
+            self.replay.start(self.obs)
+            self.learner.start(self.obs)
+        return self.obs
+
+    def save(self, writer: CheckpointWriter) -> None:
+        """Start writing a checkpoint of everything, small parts first, unless nothing has changed since the last."""
+        if self._saved_at == self.steps:
+            return
+        tensors = {"learner": self.learner.state_dict(), "trainer": self.state_dict()}
+        if isinstance(self.worlds, Resumable):
+            tensors["env"] = self.worlds.state_dict()
+        if self.config.checkpoint.replay:
+            tensors[REPLAY] = self.replay.state_dict()
+        info = {**self._identity, "updates": self.updates, "best": self.best}
+        self._saved_at = self.steps if writer.save(self.steps, tensors, info) else None
+
+    def save_again(self, writer: CheckpointWriter) -> None:
+        """Write the last checkpoint once more: it failed, and what was in the way may have gone."""
+        self._saved_at = None
+        self.save(writer)
+
+    def save_if_best(self, writer: CheckpointWriter, mean_return: float) -> None:
+        """Start writing the learner's state if no periodic evaluation was better."""
+        if mean_return > self.best:
+            self.best = mean_return
+            info = {**self._identity, "updates": self.updates, "return": self.best}
+            writer.save(self.steps, {"learner": self.learner.state_dict()}, info, kind="best")
+
+    def restore(self, which: str) -> None:
+        """Go on from the checkpoint `which` of this run, bit for bit if it holds the replay and the worlds; those that
+        cannot be saved begin new episodes.
+
+        Raises:
+            CheckpointError: it is missing, damaged or of another task.
+            ValueError: it does not fit the configuration.
+        """
+        manifest = checkpoint.read_manifest(self.path, which, self._identity)
+        self.learner.load_state_dict(self._saved(which, "learner"))
+        if isinstance(self.worlds, Resumable):
+            self.worlds.load_state_dict(self._saved(which, "env"))
+        self.load_state_dict(self._saved(which, "trainer"))
+        self.steps = self._saved_at = manifest["step"]
+        self.updates, self.best = manifest["updates"], manifest["best"]
+        assert self.obs is not None
+        if checkpoint.has_replay(self.path, which):
+            self.replay.load_state_dict(self._saved(which, REPLAY))
+        else:
+            self.replay.start(self.obs)
+        if not isinstance(self.worlds, Resumable):
+            self.obs = self.worlds.reset(seed=self.config.seed + self.steps)  # not the first episodes once more
+            self.replay.restart(self.obs)
+            self.learner.start(self.obs)
+            self.episodes.restart()
+
+    def state_dict(self) -> State:
+        """What the loop itself depends on: current observations, random state, sums not yet logged."""
+        assert self.obs is not None
+        return {**flatten(self._sums), "obs": self.obs, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from `state_dict`."""
+        if state["generator"].shape != self.generator.get_state().shape:
+            raise ValueError(f"it was saved on another kind of device than {self.worlds.device.type}")
+        self.obs = state["obs"].to(self.worlds.device)
+        self.generator.set_state(state["generator"])
+        restore(self._sums, state)
+
+    @property
+    def _sums(self) -> Mapping[str, Stateful]:
+        return {"episodes": self.episodes, "interval": self.interval, "quarantine": self.quarantine}
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {"env": self.config.env, "algo": self.config.algo}
+
+    def _saved(self, which: str, file: str) -> State:
+        return checkpoint.load(self.path, which, file, {})

@@ -1,0 +1,115 @@
+"""The contract: what training, evaluation and Gymnasium's interface need of a batch of worlds, and nothing else.
+
+Our own worlds (`vector_env`), other people's (`mjxrl.adapters`) and a class of your own are equals behind it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from mjxrl.storage.state import Stateful
+
+
+class _Fields(NamedTuple):
+    obs: Tensor
+    """(N, O) what the policy sees next: the first observation of a new episode where one ended."""
+    reward: Tensor
+    """(N,)."""
+    terminated: Tensor
+    """(N,) bool, a terminal state was reached: nothing is left to bootstrap from."""
+    truncated: Tensor
+    """(N,) bool, the episode was cut short, as by a time limit: bootstrap from `final_obs`."""
+    final_obs: Tensor
+    """(N, O) the true observation after the action, before any restart; equals `obs` where the episode goes on."""
+    valid: Tensor
+    """(N,) bool, false where the simulation broke down: the episode ended, and its numbers, zeros, do not count."""
+    reward_terms: dict[str, Tensor]
+    """Named parts of the reward, (N,) each, of which the mean is logged."""
+
+
+class StepResult(_Fields):
+    """What one vector step gives, for N worlds; torch tensors outside, a backend's arrays inside its program."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        obs: Tensor,
+        reward: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        final_obs: Tensor,
+        valid: Tensor | None = None,
+        reward_terms: dict[str, Tensor] | None = None,
+    ) -> StepResult:
+        """By default all worlds are valid and the reward has no named parts."""
+        valid = terminated | ~terminated if valid is None else valid
+        return super().__new__(cls, obs, reward, terminated, truncated, final_obs, valid, reward_terms or {})
+
+    @property
+    def done(self) -> Tensor:
+        """(N,) bool, the episode ended, one way or the other."""
+        return self.terminated | self.truncated
+
+
+class Worlds(Protocol):
+    """N worlds that step together, each in an episode of its own. All tensors are on `device`, float32 or bool.
+
+    A world whose episode ends restarts within that step. What was handed out keeps its values: later steps write into
+    tensors of their own. Derive from this class: `dispatch`, `collect` and `reset` are all that must be written.
+    """
+
+    num_envs: int
+    """N."""
+    obs_size: int
+    """O, numbers in an observation."""
+    action_size: int
+    """A, numbers in an action."""
+    device: torch.device
+    max_episode_steps: int | None = None
+    """Steps after which episodes are truncated, and never sooner, but for the first ones; the replay then keeps each
+    observation once. None: they may be truncated at any step, or not at all."""
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Begin a new episode in every world; returns the first observations, (N, O).
+
+        Args:
+            seed: start all random numbers over; by default they go on.
+        """
+        ...
+
+    def dispatch(self, action: Tensor) -> None:
+        """Start a step under `action`, (N, A) in [-1, 1], and return at once if the step can go on by itself."""
+        ...
+
+    def collect(self) -> StepResult:
+        """What the step that `dispatch` started gave."""
+        ...
+
+    def step(self, action: Tensor) -> StepResult:
+        """`dispatch` and `collect` at once."""
+        self.dispatch(action)
+        return self.collect()
+
+    def close(self) -> None:
+        """Let go of processes and threads; nothing may be asked of the worlds afterwards."""
+
+
+@runtime_checkable
+class Resumable(Stateful, Protocol):
+    """Worlds that can be saved: after `load_state_dict` they go on bit for bit as after the `state_dict` it is given.
+
+    Worlds that are not begin fresh episodes where a run is resumed.
+    """
+
+
+@runtime_checkable
+class CountsOverflows(Protocol):
+    """Worlds that may lose contacts for want of room."""
+
+    def overflows(self) -> int:
+        """World steps so far in which that may have happened; waits for the device."""
+        ...
