@@ -10,7 +10,8 @@ from torch import Tensor
 from mjxrl.config import Config
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import make_value
-from mjxrl.networks.mlp import Network
+from mjxrl.networks.parameters import new_network
+from mjxrl.networks.spec import actor_spec, critic_spec
 from mjxrl.storage.state import Part
 
 
@@ -23,7 +24,6 @@ class ActorCritic:
         config: of the run.
         obs_size: observation width O.
         action_size: action width A.
-        actor_outputs: outputs of the actor.
         device: where everything lives.
         dtype: of the networks.
     """
@@ -33,7 +33,6 @@ class ActorCritic:
         config: Config,
         obs_size: int,
         action_size: int,
-        actor_outputs: int,
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> None:
@@ -41,18 +40,13 @@ class ActorCritic:
         settings, decay = config.learner, config.learner.weight_decay
         generator = torch.Generator().manual_seed(config.seed)
         self.value = make_value(settings, device, dtype)
-        self.actor = Network(
-            (obs_size, *settings.actor_hidden, actor_outputs), generator=generator, device=device, dtype=dtype
-        )
-        self.critics = Network(
-            (obs_size + action_size, *settings.critic_hidden, self.value.outputs),
-            members=settings.num_critics,
-            layer_norm=settings.layer_norm,
-            activation=settings.critic_activation,
+        self.actor = new_network(actor_spec(config, obs_size, action_size), generator, device, dtype)
+        self.critics = new_network(
+            critic_spec(config, obs_size, action_size),
+            generator,
+            device,
+            dtype,
             output_scale=0.01,  # first Q-values near 0: targets start as rewards, not as noise
-            generator=generator,
-            device=device,
-            dtype=dtype,
         )
         self.target_critics = self.critics.copy()
         self.networks = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import Value
-from mjxrl.networks.mlp import Network
+from mjxrl.networks.parameters import Network
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
 

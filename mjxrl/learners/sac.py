@@ -16,7 +16,8 @@ from mjxrl.learners.algorithm import CriticGradient, Entropy, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
-from mjxrl.networks.mlp import Layer, actor_outputs, critic_outputs
+from mjxrl.networks.mlp import actor_outputs, critic_outputs
+from mjxrl.networks.parameters import Layer
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
 
@@ -36,6 +37,11 @@ def policy(actor: Sequence[Layer], obs: Tensor) -> Gaussian:
     """The Gaussian of pi(. | s) for normalised observations (B, O)."""
     mean, log_std = actor_outputs(actor, obs).chunk(2, dim=-1)
     return Gaussian(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX))
+
+
+def best_action(actor: Sequence[Layer], obs: Tensor) -> Tensor:
+    """tanh of the mean, (B, A), for normalised observations (B, O)."""
+    return policy(actor, obs).mean.tanh()
 
 
 def squashed_sample(gaussian: Gaussian, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +125,7 @@ class SAC(ActorCritic):
     def __init__(
         self, config: Config, obs_size: int, action_size: int, device: torch.device | str, dtype: torch.dtype
     ) -> None:
-        super().__init__(config, obs_size, action_size, 2 * action_size, device, dtype)
+        super().__init__(config, obs_size, action_size, device, dtype)
         settings = config.sac
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
@@ -142,8 +148,7 @@ class SAC(ActorCritic):
         return (mean + gaussian.log_std.exp() * noise).tanh()
 
     def act_deterministic(self, obs: Tensor) -> Tensor:
-        """tanh of the mean."""
-        return policy(self.actor.frozen, obs).mean.tanh()
+        return best_action(self.actor.frozen, obs)
 
     def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
         with torch.no_grad(), self.autocast():

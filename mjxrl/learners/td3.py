@@ -13,7 +13,8 @@ from mjxrl.learners.actor_critic import ActorCritic, over_worlds
 from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
-from mjxrl.networks.mlp import Layer, actor_outputs, critic_outputs
+from mjxrl.networks.mlp import actor_outputs, critic_outputs
+from mjxrl.networks.parameters import Layer
 from mjxrl.replay import Batch
 
 
@@ -65,7 +66,7 @@ class TD3(ActorCritic):
     def __init__(
         self, config: Config, obs_size: int, action_size: int, device: torch.device | str, dtype: torch.dtype
     ) -> None:
-        super().__init__(config, obs_size, action_size, action_size, device, dtype)
+        super().__init__(config, obs_size, action_size, device, dtype)
         self.target_actor = self.actor.copy()
         self.networks["target_actor"] = self.target_actor
 

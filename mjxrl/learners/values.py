@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mjxrl.config import LearnerConfig
-from mjxrl.networks.mlp import Layer, critic_outputs, first_member
+from mjxrl.networks.mlp import critic_outputs, first_member
+from mjxrl.networks.parameters import Layer
 from mjxrl.replay import Batch
 
 

@@ -1,16 +1,14 @@
-"""Arithmetic of one update, counted from layer sizes."""
+"""Arithmetic of one update, counted from the networks' widths."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 from mjxrl.config import Config
+from mjxrl.networks.spec import actor_spec, critic_spec
 
 
-def forward(sizes: Sequence[int], batch: int) -> int:
-    """FLOPs of one pass of a multilayer perceptron: sum of 2 B in out over its layers."""
-    return sum(2 * batch * fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
+def forward(products: list[tuple[int, int]], batch: int) -> int:
+    """FLOPs of a batch's matrix products of these widths: sum of 2 B in out."""
+    return sum(2 * batch * fan_in * fan_out for fan_in, fan_out in products)
 
 
 def per_update(config: Config, obs_size: int, action_size: int) -> float:
@@ -31,17 +29,13 @@ def per_update(config: Config, obs_size: int, action_size: int) -> float:
     """
     settings = config.learner
     batch, critics = settings.batch_size, settings.num_critics
-    actor = (obs_size, *settings.actor_hidden, action_size * (2 if config.algo == "sac" else 1))
-    critic = (
-        obs_size + action_size,
-        *settings.critic_hidden,
-        settings.atoms if settings.critic == "categorical" else 1,
-    )
+    actor = actor_spec(config, obs_size, action_size).products
+    critic = critic_spec(config, obs_size, action_size).products
     actor_pass, critic_pass = forward(actor, batch), forward(critic, batch)
-    actor_first, critic_first = forward(actor[:2], batch), forward(critic[:2], batch)
+    actor_first, critic_first = forward(actor[:1], batch), forward(critic[:1], batch)
     climbed = 1 if settings.actor_q == "first" else critics
 
     critic_update = actor_pass + critics * (4 * critic_pass - critic_first)
-    through_critics = 2 * critic_pass - critic_first + 2 * batch * action_size * critic[1]
+    through_critics = 2 * critic_pass - critic_first + 2 * batch * action_size * critic[0][1]
     policy_update = climbed * through_critics + 3 * actor_pass - actor_first
     return critic_update + policy_update / settings.policy_delay

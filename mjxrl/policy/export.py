@@ -11,11 +11,13 @@ from torch import Tensor
 
 from mjxrl.errors import RunError
 from mjxrl.machine import settings
+from mjxrl.networks.spec import actor_spec
 from mjxrl.physics import control_range
 from mjxrl.policy.policy import Policy, PolicyInfo, load_policy, save_policy
 from mjxrl.storage import checkpoint
 from mjxrl.storage.files import write_atomically
 from mjxrl.storage.run_dir import load_config
+from mjxrl.worlds.vector_env import observation_size
 
 ONNX = "policy.onnx"
 WITHOUT_ONNX = "--onnx: allowed with the ONNX packages: pip install 'mjxrl[onnx]'"
@@ -40,7 +42,8 @@ def export_run(run_dir: Path, *, which: str = "latest", out: Path | None = None,
     state = checkpoint.load(run_dir, which, "learner", expect)
     tensors = {name: tensor for name, tensor in state.items() if name.startswith(("actor.", "norm."))}
     low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
-    save_policy(out, PolicyInfo(config.env, config.algo, step, low, high), tensors)
+    network = actor_spec(config, observation_size(config.task), len(low))
+    save_policy(out, PolicyInfo(config.env, config.algo, step, low, high, network), tensors)
     files = [out / "policy.safetensors", out / "policy.json"]
     if onnx:
         write_onnx(load_policy(out), out / ONNX)

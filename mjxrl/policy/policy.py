@@ -1,7 +1,7 @@
 """A finished policy as a file pair that runs on torch alone: no simulator, no jax, no trainer.
 
 policy.safetensors   the actor and, if it was trained on normalised observations, their statistics
-policy.json          what it is of: task, algorithm, widths, control range, and the hash of the other file
+policy.json          what it is of: task, algorithm, network, control range, and the hash of the other file
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from torch import Tensor
 
 from mjxrl.errors import PolicyError
 from mjxrl.learners import sac, td3
-from mjxrl.networks.mlp import Layer, Network
+from mjxrl.networks.parameters import Layer, Network
+from mjxrl.networks.spec import NetworkSpec
 from mjxrl.networks.statistics import RunningNorm
 from mjxrl.storage.files import write_atomically
+from mjxrl.storage.state import part_of
 
-FORMAT = 1
+FORMAT = 2  # 1 did not say what the network is
 TENSORS, INFO = "policy.safetensors", "policy.json"
 ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
 
 # the best action, (B, A), of normalised observations, (B, O)
 _ACTIONS: dict[str, Callable[[list[Layer], Tensor], Tensor]] = {
     "td3": td3.policy,
-    "sac": lambda layers, obs: sac.policy(layers, obs).mean.tanh(),
+    "sac": sac.best_action,
 }
 
 
@@ -50,6 +52,8 @@ class PolicyInfo:
     """Control that action -1 stands for, one per actuator, in the actuator's units."""
     control_high: tuple[float, ...]
     """Control that action 1 stands for."""
+    network: NetworkSpec
+    """The actor."""
 
 
 class Policy:
@@ -68,14 +72,12 @@ class Policy:
         """
         try:
             self._act = _ACTIONS[info.algo]
-            actor, norm = _part(tensors, "actor."), _part(tensors, "norm.")
-            weights = [actor[f"{i}.weight"] for i in range(sum(name.endswith(".weight") for name in actor))]
-            sizes = [weights[0].shape[1], *(weight.shape[2] for weight in weights)]
-            self._network = Network(sizes, generator=torch.Generator(), device=device)
-            self._network.load_state_dict(actor)
-            self._norm = RunningNorm(sizes[0], device, enabled=bool(norm))
+            tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+            self._network = Network(info.network, part_of(tensors, "actor"))
+            norm = part_of(tensors, "norm")
+            self.info, self.obs_size, self.action_size = info, info.network.inputs, len(info.control_low)
+            self._norm = RunningNorm(self.obs_size, device, enabled=bool(norm))
             self._norm.load_state_dict(norm)
-            self.info, self.obs_size, self.action_size = info, sizes[0], len(info.control_low)
             low, high = (torch.tensor(bound, device=device) for bound in (info.control_low, info.control_high))
             self._center, self._half = (high + low) / 2, (high - low) / 2
             if self.act(torch.zeros(1, self.obs_size, device=device)).shape[1] != self.action_size:
@@ -137,27 +139,31 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Policy:
     folder = Path(path)
     folder = folder if folder.is_dir() else folder.parent
     try:
-        content = json.loads((folder / INFO).read_text())
-        data = (folder / TENSORS).read_bytes()
+        content, data = json.loads((folder / INFO).read_text()), (folder / TENSORS).read_bytes()
         format_, expected = content.pop("format"), content.pop("sha256")
-        if format_ != FORMAT:
-            raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: {FORMAT}")
-        content |= {name: tuple(map(float, content[name])) for name in ("control_low", "control_high")}
-        info = PolicyInfo(**content)
     except OSError as error:
         raise PolicyError(f"{folder} holds no policy: {error.strerror}: {error.filename}") from None
-    except PolicyError:
-        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         raise PolicyError(f"{folder / INFO} is damaged") from None
+    if format_ not in (1, FORMAT):
+        raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1, {FORMAT}")
     if hashlib.sha256(data).hexdigest() != expected:
         raise PolicyError(f"{folder / TENSORS} is truncated or was altered")
     try:
         tensors = safetensors.torch.load(data)
+        network = content.pop("network") if format_ == FORMAT else _network_of(tensors)
+        network["hidden"] = tuple(network["hidden"])
+        content |= {name: tuple(map(float, content[name])) for name in ("control_low", "control_high")}
+        info = PolicyInfo(**content, network=NetworkSpec(**network))
     except safetensors.SafetensorError as error:
         raise PolicyError(f"{folder / TENSORS} is not a safetensors file: {error}") from None
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise PolicyError(f"{folder / INFO} is damaged") from None
     return Policy(info, tensors, device)
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def _network_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What format 1 left to be told from the actor's weights."""
+    actor = part_of(tensors, "actor")
+    weights = [actor[f"{i}.weight"].shape for i in range(len(actor) // 2)]  # and as many biases
+    return {"inputs": weights[0][1], "hidden": [out for _, _, out in weights[:-1]], "outputs": weights[-1][2]}

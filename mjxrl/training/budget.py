@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from mjxrl.config import Config
 from mjxrl.errors import MemoryProblem
+from mjxrl.networks.spec import actor_spec, critic_spec
 
 GIB = 2**30
 LIBRARIES = {"cpu": 0.5 * GIB, "cuda": 1.0 * GIB}  # code, and on a GPU the contexts of torch and jax
@@ -139,16 +139,12 @@ def replay_size(config: Config, capacity: int) -> int:
 def learner_bytes(config: Config) -> float:
     """Networks with targets, gradients and moments; the activations of an update; the draws of K updates."""
     (obs_size, action_size), settings = widths(config), config.learner
-    actor = (obs_size, *settings.actor_hidden, 2 * action_size)
-    outputs = settings.atoms if settings.critic == "categorical" else 1
-    critic = (obs_size + action_size, *settings.critic_hidden, outputs)
-    parameters = _weights(actor) + settings.num_critics * _weights(critic)
-    units = sum(actor) + settings.num_critics * sum(critic)
+    actor, critics = actor_spec(config, obs_size, action_size), critic_spec(config, obs_size, action_size)
     batch = settings.batch_size
-    update = batch * (5 * units + 4 * (obs_size + action_size))  # forward and backward, online and target
+    update = batch * (5 * (actor.units + critics.units) + 4 * (obs_size + action_size))  # both ways, online and target
     draws = settings.updates_per_step * batch * (2 * action_size + 16)
-    acting = config.num_envs * (sum(actor) + 4 * obs_size)
-    return 4.0 * (5 * parameters + update + draws + acting)
+    acting = config.num_envs * (actor.units + 4 * obs_size)
+    return 4.0 * (5 * (actor.parameters + critics.parameters) + update + draws + acting)
 
 
 def physics_bytes(config: Config, backend: str) -> float:
@@ -231,10 +227,6 @@ def _left(folder: Path, limit: str, used: str, cache: str) -> Iterator[float]:
     except (OSError, ValueError):  # no such group, or "max": no limit
         return
     yield most - now + float(stat.get(cache, 0))  # the kernel gives up cached files first
-
-
-def _weights(sizes: tuple[int, ...]) -> int:
-    return sum((fan_in + 3) * fan_out for fan_in, fan_out in pairwise(sizes))
 
 
 def _pairs(contype: np.ndarray, conaffinity: np.ndarray) -> int:

@@ -14,7 +14,7 @@ from mjxrl.checks import promises
 from mjxrl.cli import verify as cli
 from mjxrl.learners.updates import Updates
 from mjxrl.learners.values import Scalar
-from mjxrl.networks.mlp import Network
+from mjxrl.networks.parameters import Network
 
 
 def test_all_pass_and_the_exit_status_says_so(

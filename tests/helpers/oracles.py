@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mjxrl.networks.mlp import Network
+from mjxrl.networks.parameters import Network, new_network
+from mjxrl.networks.spec import NetworkSpec
 from mjxrl.replay import Batch
 
 OBS, ACTION, B = 4, 2, 12
@@ -79,7 +80,8 @@ def assert_gradient(loss: torch.Tensor, network: Network, wanted: dict[str, np.n
 
 
 def make_network(sizes, seed, **keywords) -> tuple[Network, dict[str, np.ndarray]]:
-    net = Network(sizes, generator=torch.Generator().manual_seed(seed), device="cpu", dtype=F64, **keywords)
+    spec = NetworkSpec(sizes[0], sizes[1:-1], sizes[-1], **keywords)
+    net = new_network(spec, torch.Generator().manual_seed(seed), "cpu", F64)
     net.flat.add_(0.2 * torch.randn(net.flat.shape, dtype=F64, generator=torch.Generator().manual_seed(seed + 99)))
     return net, {name: value.numpy().copy() for name, value in net.state_dict().items()}
 

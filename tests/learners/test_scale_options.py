@@ -12,7 +12,9 @@ from mjxrl.config import Config, SacConfig, Td3Config
 from mjxrl.learners import make_learner
 from mjxrl.learners.optimizer import Adam, lr_fraction
 from mjxrl.learners.values import Scalar
-from mjxrl.networks.mlp import Network, critic_outputs
+from mjxrl.networks.mlp import critic_outputs
+from mjxrl.networks.parameters import new_network
+from mjxrl.networks.spec import NetworkSpec
 from mjxrl.networks.statistics import RETURN_LIMIT, ReturnScale
 from mjxrl.worlds.worlds import StepResult
 from tests.helpers.learners import ACTION, OBS, SMALL, WORLDS, both, filled_replay, learner_of, random_batch, same
@@ -243,7 +245,7 @@ class TestBf16:
         g = torch.Generator().manual_seed(0)
         for outputs in (1, 11):
             for norm in (False, True):
-                net = Network((7, 16, 16, outputs), members=2, layer_norm=norm, generator=g, device="cpu")
+                net = new_network(NetworkSpec(7, (16, 16), outputs, members=2, layer_norm=norm), g, "cpu")
                 with torch.autocast("cpu", torch.bfloat16):
                     out = critic_outputs(net.layers, torch.randn(8, 5), torch.randn(8, 2))
                 assert out.dtype == torch.float32

@@ -10,7 +10,9 @@ import torch
 from mjxrl.config import Config, LearnerConfig, Td3Config
 from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.td3 import policy, td3_actor_loss, td3_target
-from mjxrl.networks.mlp import Network, q_values
+from mjxrl.networks.mlp import q_values
+from mjxrl.networks.parameters import new_network
+from mjxrl.networks.spec import NetworkSpec
 from mjxrl.replay import Batch, Replay
 from mjxrl.worlds.worlds import StepResult
 
@@ -109,8 +111,8 @@ def test_targets_move_with_the_delayed_policy_only():
 def test_actor_follows_the_first_critic_only():
     batch = batch_of()
     g = torch.Generator().manual_seed(0)
-    actor = Network((OBS, 8, ACTION), generator=g, device="cpu")
-    critics = Network((OBS + ACTION, 8, 1), members=2, generator=g, device="cpu")
+    actor = new_network(NetworkSpec(OBS, (8,), ACTION), g, "cpu")
+    critics = new_network(NetworkSpec(OBS + ACTION, (8,), 1, members=2), g, "cpu")
     loss = td3_actor_loss(actor.layers, critics.frozen, batch)[0].item()
     for tensor in critics.state_dict():
         layer, kind = tensor.split(".")

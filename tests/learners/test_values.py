@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from mjxrl.learners import sac, td3
 from mjxrl.learners.values import SCALAR, Categorical, q_for_actor
-from mjxrl.networks.mlp import Network, critic_outputs
+from mjxrl.networks.mlp import critic_outputs
+from mjxrl.networks.parameters import new_network
+from mjxrl.networks.spec import NetworkSpec
 from tests.helpers.oracles import ACTION, F64, OBS, B, as_numpy, make_network
 
 ATOMS, LIMIT = 7, 3.0
@@ -140,6 +142,6 @@ def test_the_policy_climbs_what_it_is_told(value):
 
 def test_first_values_are_near_zero():
     g = torch.Generator().manual_seed(0)
-    critics = Network((8, 32, ATOMS), members=2, output_scale=0.01, generator=g, device="cpu", dtype=F64)
+    critics = new_network(NetworkSpec(8, (32,), ATOMS, members=2), g, "cpu", F64, output_scale=0.01)
     outputs = critic_outputs(critics.frozen, torch.randn(64, 6, dtype=F64), torch.randn(64, 2, dtype=F64))
     assert value_of().q(outputs).abs().max() < 0.05

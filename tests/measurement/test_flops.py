@@ -18,7 +18,7 @@ def config(algo: str, **learner: Any) -> Config:
 
 
 def test_a_pass_is_two_operations_for_each_weight_and_row() -> None:
-    assert forward((3, 4, 1), batch=2) == 2 * 2 * (3 * 4 + 4 * 1)
+    assert forward([(3, 4), (4, 1)], batch=2) == 2 * 2 * (3 * 4 + 4 * 1)
 
 
 @pytest.mark.parametrize(

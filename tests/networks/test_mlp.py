@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from mjxrl.networks.mlp import Network, actor_outputs, first_member, q_values
+from mjxrl.networks.mlp import actor_outputs, first_member, q_values
+from mjxrl.networks.parameters import Network, new_network
+from mjxrl.networks.spec import NetworkSpec
 
 F64 = torch.float64
 
 
 def network(sizes, seed=0, **keywords) -> Network:
-    keywords = {"device": "cpu", "dtype": F64} | keywords
-    return Network(sizes, generator=torch.Generator().manual_seed(seed), **keywords)
+    start = {"dtype": keywords.pop("dtype", F64), "output_scale": keywords.pop("output_scale", 1.0)}
+    spec = NetworkSpec(sizes[0], sizes[1:-1], sizes[-1], **keywords)
+    return new_network(spec, torch.Generator().manual_seed(seed), "cpu", **start)
 
 
 def module_of(net: Network, member: int) -> nn.Sequential:

@@ -74,7 +74,8 @@ def a_policy(algo: str, normalize: bool, folder: Path, *, scale: float = 1.0) ->
     for frames in torch.from_numpy(observations(300)).split(100):
         learner.start(5 + 40 * frames)
     low, high = (0.0,) * 5 + (-1.0,), (scale,) * 5 + (3.0,)
-    save_policy(folder, PolicyInfo("HalfCheetah-v5", algo, 1, low, high), learner.policy_state())
+    info = PolicyInfo("HalfCheetah-v5", algo, 1, low, high, learner.algorithm.actor.spec)
+    save_policy(folder, info, learner.policy_state())
     return load_policy(folder)
 
 
@@ -113,7 +114,8 @@ def test_one_or_many_numpy_or_torch_scaled_or_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncate", "flip", "remove", "pickle", "json", "no json", "format", "algo", "width"]
+    "damage",
+    ["truncate", "flip", "remove", "pickle", "json", "no json", "format", "algo", "width", "network", "activation"],
 )
 def test_damage_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
     policy = a_policy("td3", True, tmp_path)
@@ -136,11 +138,27 @@ def test_damage_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
             info.write_text(json.dumps({**content, "format": 9}))
         case "algo":
             info.write_text(json.dumps({**content, "algo": "ppo"}))
+        case "network":
+            info.write_text(json.dumps({**content, "network": {**content["network"], "hidden": [32, 17]}}))
+        case "activation":
+            info.write_text(json.dumps({**content, "network": {**content["network"], "activation": "of 2027"}}))
         case "width":
             save_policy(tmp_path, dataclasses.replace(policy.info, control_low=(0.0,), control_high=(1.0,)), {})
     with pytest.raises(PolicyError) as error:
         load_policy(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("algo", ["td3", "sac"])
+def test_files_that_do_not_say_what_the_network_is_still_load(algo: str, tmp_path: Path) -> None:
+    """Format 1, as before networks were described."""
+    policy, info = a_policy(algo, True, tmp_path), tmp_path / "policy.json"
+    content = json.loads(info.read_text())
+    network = content.pop("network")
+    assert network | {"hidden": (32, 16)} == dataclasses.asdict(policy.info.network)
+    info.write_text(json.dumps({**content, "format": 1}))
+    old = load_policy(tmp_path)
+    assert old.info == policy.info and np.array_equal(old(observations(5)), policy(observations(5)))
 
 
 def test_command_line(run: Path, tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""The one description of a network, from which its parameters, a policy's file, FLOPs and memory estimates come.
+
+Nothing here needs torch: memory is estimated before it loads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from mjxrl.config import Config
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """E multilayer perceptrons of the same shape.
+
+    Raises:
+        ValueError: there is no hidden layer.
+    """
+
+    inputs: int
+    """Width of what it is given."""
+    hidden: tuple[int, ...]
+    """Widths of the hidden layers."""
+    outputs: int
+    """Width of the last layer."""
+    members: int = 1
+    """E"""
+    layer_norm: bool = False
+    """LayerNorm after each hidden layer."""
+    activation: str = "relu"
+    """relu | silu, after each hidden layer."""
+
+    def __post_init__(self) -> None:
+        if not self.hidden:
+            raise ValueError("a network needs at least one hidden layer")
+
+    @property
+    def products(self) -> list[tuple[int, int]]:
+        """Widths (in, out) of each matrix product, from the inputs on."""
+        return list(pairwise((self.inputs, *self.hidden, self.outputs)))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Every parameter by name: weights (E, in, out); biases, and LayerNorm's gains and shifts, (E, 1, out)."""
+        shapes = {}
+        for i, (fan_in, fan_out) in enumerate(self.products):
+            vectors = ("bias", "gain", "shift") if self.layer_norm and i < len(self.hidden) else ("bias",)
+            shapes[f"{i}.weight"] = (self.members, fan_in, fan_out)
+            shapes |= {f"{i}.{name}": (self.members, 1, fan_out) for name in vectors}
+        return shapes
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learned, all members together."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    @property
+    def units(self) -> int:
+        """How many numbers one input becomes on its way, itself included, all members together."""
+        return self.members * (self.inputs + sum(self.hidden) + self.outputs)
+
+
+def actor_spec(config: Config, obs_size: int, action_size: int) -> NetworkSpec:
+    """The actor's: an action from an observation, or with SAC the mean and the log standard deviation of one."""
+    outputs = {"td3": action_size, "sac": 2 * action_size}[config.algo]
+    return NetworkSpec(obs_size, config.learner.actor_hidden, outputs)
+
+
+def critic_spec(config: Config, obs_size: int, action_size: int) -> NetworkSpec:
+    """The critics': a value, or atoms of its distribution, from an observation beside an action."""
+    settings = config.learner
+    return NetworkSpec(
+        inputs=obs_size + action_size,
+        hidden=settings.critic_hidden,
+        outputs=settings.atoms if settings.critic == "categorical" else 1,
+        members=settings.num_critics,
+        layer_norm=settings.layer_norm,
+        activation=settings.critic_activation,
+    )
