@@ -17,7 +17,7 @@ from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.learners import make_learner
 from mjxrl.replay import Replay
 from mjxrl.storage import checkpoint
-from mjxrl.worlds.bridge import JaxBridge
+from mjxrl.worlds.jax_runner import JaxRunner
 from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import StepResult
 from tests.helpers.small_runs import rows_of, small, train
@@ -30,12 +30,12 @@ RESUMED = 1e-3  # how far the weights of a resumed run may be from those of one 
 def test_both_ways_share_memory() -> None:
     import jax.numpy as jnp
 
-    bridge = JaxBridge(CUDA)
+    runner = JaxRunner(CUDA)
     array = jnp.arange(12.0).reshape(3, 4) * 2
-    view = bridge.to_torch(array)
+    view = runner.to_torch(array)
     assert view.is_cuda and view.data_ptr() == array.unsafe_buffer_pointer()
     tensor = torch.rand(3, 4, device=CUDA)
-    assert bridge.from_torch(tensor).unsafe_buffer_pointer() == tensor.data_ptr()
+    assert runner.from_torch(tensor).unsafe_buffer_pointer() == tensor.data_ptr()
 
 
 def test_worlds_equal_those_on_native() -> None:

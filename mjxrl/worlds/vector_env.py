@@ -14,8 +14,9 @@ from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
 from mjxrl.envs.task import Task, View
 from mjxrl.physics import Physics, field_shapes, make_physics
-from mjxrl.worlds.bridge import Bridge, JaxBridge, NumpyBridge, require_idle
+from mjxrl.worlds.numpy_runner import NumpyRunner
 from mjxrl.worlds.program import EnvState, vector_reset, vector_set_state, vector_step
+from mjxrl.worlds.runner import Runner, require_idle
 from mjxrl.worlds.worlds import StepResult, Worlds
 
 
@@ -52,11 +53,11 @@ class VectorEnv(Worlds):
         """
         self.task, self.num_envs, self.device = task, num_envs, device
         self.max_episode_steps = task.max_episode_steps
-        self._physics, self._bridge = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
+        self._physics, self._runner = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
         self._seed = seed
-        self._reset = self._bridge.compile(partial(vector_reset, task, self._physics, stagger))
-        self._set_state = self._bridge.compile(partial(vector_set_state, task, self._physics))
-        self._step = self._bridge.compile(partial(vector_step, task, self._physics))
+        self._reset = self._runner.compile(partial(vector_reset, task, self._physics, stagger))
+        self._set_state = self._runner.compile(partial(vector_set_state, task, self._physics))
+        self._step = self._runner.compile(partial(vector_step, task, self._physics))
         self.obs_size, self.action_size = observation_size(task), len(self._physics.ctrl_low)
 
     @property
@@ -66,7 +67,7 @@ class VectorEnv(Worlds):
 
     @property
     def state(self) -> EnvState:
-        return self._bridge.state
+        return self._runner.state
 
     def reset(self, seed: int | None = None) -> Tensor:
         """Restart every world from a fresh draw; returns the first observations `(N, O)`.
@@ -75,8 +76,8 @@ class VectorEnv(Worlds):
             seed: start the random numbers of all further resets over; by default they go on.
         """
         state, random = self._simulator(seed)
-        self._bridge.state, obs = self._reset(state, random)
-        return self._bridge.to_torch(obs)
+        self._runner.state, obs = self._reset(state, random)
+        return self._runner.to_torch(obs)
 
     def set_state(self, qpos: Any, qvel: Any) -> Tensor:
         """Put all worlds at `qpos` `(N, nq)` and `qvel` `(N, nv)`; returns the observations there.
@@ -94,12 +95,12 @@ class VectorEnv(Worlds):
             tensor = torch.as_tensor(value)
             if tuple(tensor.shape) != (self.num_envs, size):
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({self.num_envs}, {size})")
-            values.append(self._bridge.from_torch(tensor))
+            values.append(self._runner.from_torch(tensor))
         state, random = self._simulator(None)
         random, noise = self._physics.draw(random, self.task.reset_noise())
         first = self.task.reset(self._physics.xp, noise)._replace(qpos=values[0], qvel=values[1])
-        self._bridge.state, obs = self._set_state(state, random, first)
-        return self._bridge.to_torch(obs)
+        self._runner.state, obs = self._set_state(state, random, first)
+        return self._runner.to_torch(obs)
 
     def step(self, action: Tensor) -> StepResult:
         """Advance all worlds by one environment step.
@@ -107,19 +108,19 @@ class VectorEnv(Worlds):
         Args:
             action: `(N, A)` in [-1, 1], scaled to the control range of each actuator.
         """
-        return self._bridge.step(self._step, action)
+        return self._runner.step(self._step, action)
 
     def dispatch(self, action: Tensor) -> None:
         """Start a step and return at once; `collect` gives its result. `step` is these two at once."""
-        self._bridge.dispatch(self._step, action)
+        self._runner.dispatch(self._step, action)
 
     def collect(self) -> StepResult:
         """Wait for the step that `dispatch` started."""
-        return self._bridge.collect()
+        return self._runner.collect()
 
     def close(self) -> None:
         """End the thread that steps the worlds."""
-        self._bridge.close()
+        self._runner.close()
 
     def overflows(self) -> int:
         """World steps so far in which the room for contacts was full (`--physics.max-contacts`); waits for the device.
@@ -134,16 +135,14 @@ class VectorEnv(Worlds):
         It compiles the step, which is not compiled again when it first runs; no random number is used up. Warp's
         kernels are calls out of the program: what they allocate by themselves is not in the account.
         """
-        if not isinstance(self._bridge, JaxBridge):
-            return None
         # before the first reset the worlds of another one serve, which are gone again with the answer
-        state = self.state if hasattr(self._bridge, "state") else self._reset(*self._simulator(None))[0]
+        state = self.state if hasattr(self._runner, "state") else self._reset(*self._simulator(None))[0]
         action = torch.zeros(self.num_envs, self.action_size, device=self.device)
-        return self._bridge.program_bytes(self._step, state, action)
+        return self._runner.program_bytes(self._step, state, action)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies, on the host, of all that the next step depends on: simulator, views, carry, random state."""
-        return {name: torch.from_numpy(array) for name, array in self._bridge.save().items()}
+        return {name: torch.from_numpy(array) for name, array in self._runner.save().items()}
 
     def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
         """Put the worlds back where `state_dict` found them, bit for bit.
@@ -152,14 +151,14 @@ class VectorEnv(Worlds):
             ValueError: it was saved from another task or number of worlds.
         """
         self.reset()  # for the structure
-        self._bridge.load({name: tensor.numpy() for name, tensor in saved.items()})
+        self._runner.load({name: tensor.numpy() for name, tensor in saved.items()})
 
     def _simulator(self, seed: int | None) -> tuple[Any, Any]:
         """The simulator's state and the random state that the next draw starts from."""
-        require_idle(self._bridge)
+        require_idle(self._runner)
         if self.device.type == "cuda":  # torch may still be reading results, whose memory jax will use again
             torch.cuda.current_stream(self.device).synchronize()
-        if not hasattr(self._bridge, "state"):
+        if not hasattr(self._runner, "state"):
             return self._physics.init(self._seed if seed is None else seed)
         return self.state.physics, self.state.random if seed is None else self._physics.init(seed)[1]
 
@@ -207,6 +206,10 @@ def observation_size(task: Task) -> int:
 
 def _backend(
     task: Task, num_envs: int, backend: str, device: torch.device, config: PhysicsConfig
-) -> tuple[Physics, Bridge]:
+) -> tuple[Physics, Runner]:
     physics = make_physics(task, num_envs, backend, config)
-    return physics, NumpyBridge(device) if backend == "native" else JaxBridge(device)
+    if backend == "native":
+        return physics, NumpyRunner(device)
+    from mjxrl.worlds.jax_runner import JaxRunner
+
+    return physics, JaxRunner(device)

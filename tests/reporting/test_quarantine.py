@@ -93,11 +93,11 @@ def inject(trainer: Trainer, what: str) -> None:
     def spoil(action: Tensor) -> None:
         hit = list(INJECTED.get(trainer.session.steps, ()))
         if what == "state" and hit:
-            state = worlds._bridge.save()
+            state = worlds._runner.save()
             for name, array in state.items():
                 if name.endswith("qpos") or name == ".physics":
                     array[hit, -1 if "qpos" in name else 3] = np.nan
-            worlds._bridge.load(state)
+            worlds._runner.load(state)
         elif hit:
             action[hit, 0] = {"observation": BAD_OBS, "reward": BAD_REWARD, "action": math.nan}[what]
         dispatch(action)

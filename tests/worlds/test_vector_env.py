@@ -143,7 +143,7 @@ def test_a_diverged_world_is_reset_and_its_numbers_are_zero(backend: str, reques
         physics.integration["qvel"][2, 3] = float("nan")
     else:
         data = physics.data.replace(qvel=physics.data.qvel.at[2, 3].set(float("nan")))
-        env._bridge.state = env.state._replace(physics=physics._replace(data=data))
+        env._runner.state = env.state._replace(physics=physics._replace(data=data))
     result = env.step(torch.zeros(env.num_envs, env.action_size))
     assert (~result.valid).nonzero().flatten().tolist() == [2]
     assert result.terminated[2] and not result.truncated[2]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from mjxrl.worlds.bridge import JaxBridge
+from mjxrl.worlds.jax_runner import JaxRunner
 from mjxrl.worlds.program import EnvState
 from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import StepResult
@@ -19,73 +19,73 @@ CPU = torch.device("cpu")
 def test_both_ways_share_memory() -> None:
     import jax.numpy as jnp
 
-    bridge = JaxBridge(CPU)
+    runner = JaxRunner(CPU)
     array = jnp.arange(12.0).reshape(3, 4) * 2
-    assert bridge.to_torch(array).data_ptr() == array.unsafe_buffer_pointer()
+    assert runner.to_torch(array).data_ptr() == array.unsafe_buffer_pointer()
     tensor = torch.rand(3, 4)
-    assert bridge.from_torch(tensor).unsafe_buffer_pointer() == tensor.data_ptr()
+    assert runner.from_torch(tensor).unsafe_buffer_pointer() == tensor.data_ptr()
 
 
 def test_results_of_a_step_are_views_of_what_jax_computed(cheetah_jax: VectorEnv) -> None:
     cheetah_jax.reset()
     result = cheetah_jax.step(torch.zeros(cheetah_jax.num_envs, cheetah_jax.action_size))
-    held = cheetah_jax._bridge._held  # type: ignore[attr-defined]
+    held = cheetah_jax._runner._held  # type: ignore[attr-defined]
     for ours, theirs in zip(result[:-1], held[:-1], strict=True):
         assert ours.data_ptr() == theirs.unsafe_buffer_pointer()
 
 
 def test_actions_alternate_between_two_buffers_and_are_read_in_place() -> None:
-    bridge, seen = JaxBridge(CPU), []
+    runner, seen = JaxRunner(CPU), []
 
     def program(state: EnvState, action) -> tuple[EnvState, StepResult]:
         seen.append(action.unsafe_buffer_pointer())
         return state, StepResult(*[action] * 6, reward_terms={})
 
-    bridge.state = EnvState(None, None, None, None)  # type: ignore[arg-type]
+    runner.state = EnvState(None, None, None, None)  # type: ignore[arg-type]
     for value in range(4):
         action = torch.full((2, 3), float(value))
-        bridge.dispatch(program, action)
+        runner.dispatch(program, action)
         action.fill_(-1)  # the caller may reuse its own tensor at once
-        assert (bridge.collect().obs == value).all()
+        assert (runner.collect().obs == value).all()
     assert seen[0] == seen[2] != seen[1] == seen[3]
 
 
 def test_a_step_on_the_worker_thread_leaves_the_caller_free() -> None:
     """As on a GPU, where starting a step takes as long as the step."""
-    bridge, may_end = JaxBridge(CPU), threading.Event()
-    bridge._worker = ThreadPoolExecutor(1)  # pyright: ignore[reportPrivateUsage]
+    runner, may_end = JaxRunner(CPU), threading.Event()
+    runner._worker = ThreadPoolExecutor(1)  # pyright: ignore[reportPrivateUsage]
 
     def program(state: int, action) -> tuple[int, StepResult]:
         assert may_end.wait(60)
         return state + 1, StepResult(*[action] * 6, reward_terms={})
 
-    bridge.state = 0  # type: ignore[assignment]
-    bridge.dispatch(program, torch.ones(2, 3))  # type: ignore[arg-type]
-    assert bridge.state == 0
+    runner.state = 0  # type: ignore[assignment]
+    runner.dispatch(program, torch.ones(2, 3))  # type: ignore[arg-type]
+    assert runner.state == 0
     may_end.set()
-    assert (bridge.collect().obs == 1).all() and bridge.state == 1
+    assert (runner.collect().obs == 1).all() and runner.state == 1
     with pytest.raises(RuntimeError, match="no step was dispatched"):
-        bridge.collect()
+        runner.collect()
 
 
 @pytest.mark.parametrize("on_a_worker", [False, True])
 def test_a_step_that_fails_says_so_and_leaves_nothing_under_way(on_a_worker: bool) -> None:
-    bridge = JaxBridge(CPU)
-    bridge._worker = ThreadPoolExecutor(1) if on_a_worker else None  # pyright: ignore[reportPrivateUsage]
-    bridge.state = 0  # type: ignore[assignment]
+    runner = JaxRunner(CPU)
+    runner._worker = ThreadPoolExecutor(1) if on_a_worker else None  # pyright: ignore[reportPrivateUsage]
+    runner.state = 0  # type: ignore[assignment]
 
     def broken(state: int, action) -> tuple[int, StepResult]:
         raise FloatingPointError("no such luck")
 
     def step() -> None:
-        bridge.dispatch(broken, torch.ones(2, 3))  # type: ignore[arg-type]
-        bridge.collect()
+        runner.dispatch(broken, torch.ones(2, 3))  # type: ignore[arg-type]
+        runner.collect()
 
     with pytest.raises(FloatingPointError):
         step()
-    assert not bridge.busy
+    assert not runner.busy
     with pytest.raises(RuntimeError, match="no step was dispatched"):
-        bridge.collect()
+        runner.collect()
 
 
 def test_nobody_touches_the_worlds_while_a_step_is_under_way(cheetah_jax: VectorEnv, cheetah_native: VectorEnv) -> None:
