@@ -22,7 +22,7 @@ STEP = "step"
 
 
 class MetricsLogger:
-    """Writes rows of scalars by step, in env transitions; only rank 0 writes.
+    """Writes rows of scalars by step, in env transitions.
 
     Columns need not be named up front: a row may bring new ones, which stay empty in the rows before it. Names that
     the terminal shows are `time/env_steps_per_s`, `time/updates_per_s`, `train/return` and `eval/return`.
@@ -35,7 +35,6 @@ class MetricsLogger:
         total_steps: int,
         max_minutes: float | None = None,
         resume_step: int | None = None,
-        rank: int | None = None,
     ) -> None:
         """Open the files in `run_dir`, which is created if need be.
 
@@ -44,20 +43,16 @@ class MetricsLogger:
             total_steps: where the run ends, in env transitions.
             max_minutes: where it ends if that comes first.
             resume_step: continue the metrics.csv of an interrupted run, without its rows after this step.
-            rank: this process's number; by default torchrun's RANK, or 0.
 
         Raises:
             FileExistsError: there is a metrics.csv and `resume_step` is None.
         """
-        rank = int(os.environ.get("RANK", "0")) if rank is None else rank
-        self._sinks: list[CsvFile | TensorBoardFile | Terminal] = []
-        if rank == 0:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            self._sinks = [
-                CsvFile(run_dir / "metrics.csv", resume_step),
-                TensorBoardFile(run_dir, resume_step),
-                Terminal(total_steps, max_minutes, resume_step or 0),
-            ]
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._sinks: list[CsvFile | TensorBoardFile | Terminal] = [
+            CsvFile(run_dir / "metrics.csv", resume_step),
+            TensorBoardFile(run_dir, resume_step),
+            Terminal(total_steps, max_minutes, resume_step or 0),
+        ]
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write one row, and flush it."""

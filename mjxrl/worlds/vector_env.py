@@ -102,17 +102,21 @@ class VectorEnv(Worlds):
         self._runner.state, obs = self._set_state(state, random, first)
         return self._runner.to_torch(obs)
 
-    def step(self, action: Tensor) -> StepResult:
+    def step(self, action: Tensor | np.ndarray) -> StepResult:
         """Advance all worlds by one environment step.
 
         Args:
             action: `(N, A)` in [-1, 1], scaled to the control range of each actuator.
-        """
-        return self._runner.step(self._step, action)
 
-    def dispatch(self, action: Tensor) -> None:
+        Raises:
+            ValueError: `action` has another shape.
+            RuntimeError: the worlds were never reset.
+        """
+        return self._runner.step(self._step, self._checked(action))
+
+    def dispatch(self, action: Tensor | np.ndarray) -> None:
         """Start a step and return at once; `collect` gives its result. `step` is these two at once."""
-        self._runner.dispatch(self._step, action)
+        self._runner.dispatch(self._step, self._checked(action))
 
     def collect(self) -> StepResult:
         """Wait for the step that `dispatch` started."""
@@ -153,6 +157,16 @@ class VectorEnv(Worlds):
         self.reset()  # for the structure
         self._runner.load({name: tensor.numpy() for name, tensor in saved.items()})
 
+    def _checked(self, action: Tensor | np.ndarray) -> Tensor:
+        """`action` as a tensor, once it is sure that a step can take it."""
+        if not hasattr(self._runner, "state"):
+            raise RuntimeError("reset the worlds before their first step")
+        tensor = torch.as_tensor(action)
+        if tuple(tensor.shape) != (self.num_envs, self.action_size):
+            shape, expected = tuple(tensor.shape), (self.num_envs, self.action_size)
+            raise ValueError(f"action has shape {shape}, expected {expected}")
+        return tensor
+
     def _simulator(self, seed: int | None) -> tuple[Any, Any]:
         """The simulator's state and the random state that the next draw starts from."""
         require_idle(self._runner)
@@ -164,7 +178,7 @@ class VectorEnv(Worlds):
 
 
 def make_vec(
-    env_id: str,
+    env_id: str | type[Task],
     num_envs: int = 64,
     *,
     backend: str = "auto",
@@ -173,7 +187,7 @@ def make_vec(
     physics: PhysicsConfig | None = None,
     **task_keywords: Any,
 ) -> VectorEnv:
-    """Worlds of the Gymnasium environment `env_id`, or of `my_module:MyTask`.
+    """Worlds of the Gymnasium environment `env_id`, of `my_module:MyTask`, or of a task's class.
 
     Args:
         backend: "auto", "jax" (MJX, float32), "warp" (MJX on Warp kernels) or "native" (MuJoCo in C on the CPU,
@@ -193,7 +207,7 @@ def make_vec(
     if chosen != "native":
         settings.set_up(kind, chosen)
     settings.keep_mujoco_log_out_of_the_way()
-    task = task_class(env_id)(**task_keywords)
+    task = (env_id if isinstance(env_id, type) else task_class(env_id))(**task_keywords)
     return VectorEnv(task, num_envs, backend=chosen, device=torch.device(kind), seed=seed, physics=physics)
 
 

@@ -123,12 +123,9 @@ class TestTerminal:
         assert terminal._parts(0, 0.0)[3].split() == ["return", "-"]
 
 
-def test_only_rank_0_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("rank", ["1", "", "x"])
+def test_what_a_scheduler_leaves_in_the_environment_changes_nothing(
+    rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RANK", "1")
-    with MetricsLogger(tmp_path / "run", total_steps=100) as logger:
-        logger.log(1, {"a": 1})
-        logger.say("hello")
-    assert not (tmp_path / "run").exists()
-    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("RANK", rank)
+    assert logged(tmp_path / "run", (1, {"a": 1})) == [{"step": "1", "a": "1.0"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,10 @@ def test_a_crash_after_the_first_numbers_keeps_the_folder(tmp_path: Path, monkey
     with pytest.raises(ValueError, match="in the evaluation"):
         launch(small("td3", run_dir=tmp_path / "run"))
     assert (tmp_path / "run" / "metrics.csv").stat().st_size > 0
+
+
+def test_a_run_may_live_in_a_thread(tmp_path: Path) -> None:
+    """Where Python gives nobody signals to listen to."""
+    config = small("td3", run_dir=tmp_path / "run", total_steps=80)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(launch, config).result() == 0

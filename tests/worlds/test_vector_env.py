@@ -204,3 +204,27 @@ def test_make_vec_takes_gymnasiums_keywords_and_names_what_it_does_not_know() ->
         mjxrl.make_vec("Ant-v5", 2, backend="native", gravity=0)
     with pytest.raises(ValueError, match="did you mean Ant-v5"):
         mjxrl.make_vec("ant-v5", 2, backend="native")
+
+
+def test_numpy_actions_are_as_good_as_tensors(cheetah_native: VectorEnv, cheetah_jax: VectorEnv) -> None:
+    for env in (cheetah_native, cheetah_jax):
+        action, results = actions(env), []
+        for given in (action, action.numpy(), action.double().numpy()):
+            env.reset(seed=4)
+            results.append(env.step(given).obs.clone())
+        assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+        with pytest.raises(ValueError, match=rf"action has shape \(1, 6\), expected \({env.num_envs}, 6\)"):
+            env.step(action[:1])
+
+
+@pytest.mark.parametrize("backend", ["native", "jax"])
+def test_a_step_before_the_first_reset_is_refused(backend: str) -> None:
+    env = VectorEnv(HalfCheetah(), 2, backend=backend, device=CPU)
+    for step in (env.step, env.dispatch):
+        with pytest.raises(RuntimeError, match="reset the worlds"):
+            step(torch.zeros(2, 6))
+
+
+def test_make_vec_takes_a_class() -> None:
+    env = mjxrl.make_vec(Short, 2, backend="native", ctrl_cost_weight=0.5)
+    assert (type(env.task), env.max_episode_steps, env.task.changed_keywords) == (Short, 5, {"ctrl_cost_weight": 0.5})
