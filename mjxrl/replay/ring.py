@@ -19,68 +19,25 @@ nothing is searched or compacted, and the host never has to know who truncated.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mjxrl.replay.batch import Batch, Indices, Windows
+from mjxrl.replay.hindsight import Episodes, Goals, table_layout
 from mjxrl.worlds.worlds import StepResult
 
 TERMINATED, TRUNCATED, VALID = 1, 2, 4  # bits of a transition's flags
 
 
-class Batch(NamedTuple):
-    """B transitions as the losses see them; with n-step returns, B windows of m <= n transitions."""
-
-    obs: Tensor
-    """(B, O) observation at the window's start."""
-    action: Tensor
-    """(B, A) action taken there, in [-1, 1]."""
-    reward: Tensor
-    """(B,) sum of gamma^i r_i over the window."""
-    discount: Tensor
-    """(B,) gamma^m, m being the window's own length; never in reduced precision (bf16 makes 0.988 of 0.99)."""
-    terminated: Tensor
-    """(B,) 1 where the window ended in termination, so that nothing follows; else 0."""
-    next_obs: Tensor
-    """(B, O) observation m steps later; after a truncation the true last one. Meaningless where terminated is 1."""
-    valid: Tensor
-    """(B,) 0 for transitions of quarantined worlds, which no loss may count; else 1."""
-
-
-@dataclass(frozen=True)
-class Indices:
-    """Transitions drawn from the ring, of any leading shape: `indices[k]` are those of update k."""
-
-    flat: Tensor
-    """(..., B) int64, row * num_envs + world."""
-    steps: Tensor
-    """(..., B) int64, stored transitions of that world from this one to the newest, itself included: at least 1."""
-
-    def __getitem__(self, k: int) -> Indices:
-        return Indices(self.flat[k], self.steps[k])
-
-
-class Windows(NamedTuple):
-    """Where the windows that start at drawn transitions lead, without the observations. Any leading shape, so that one
-    call serves all updates between two vectorized steps; the fields not described are those of `Batch`."""
-
-    first: Tensor
-    """(..., B) int64, flat row of the first observation."""
-    next: Tensor
-    """(..., B) int64, flat row of the next observation, in the ring or in the side region."""
-    reward: Tensor
-    discount: Tensor
-    terminated: Tensor
-    valid: Tensor
-
-    def of_update(self, k: int) -> Windows:
-        return Windows(*(tensor[k] for tensor in self))
-
-
 def _layout(
-    num_envs: int, obs_size: int, action_size: int, capacity: int, time_limit: int | None, dtype: torch.dtype
+    num_envs: int,
+    obs_size: int,
+    action_size: int,
+    capacity: int,
+    time_limit: int | None,
+    goals: bool,
+    dtype: torch.dtype,
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     if min(num_envs, obs_size, action_size, capacity, time_limit or 1) < 1 or time_limit == 0:
         sizes = f"{num_envs=}, {obs_size=}, {action_size=}, {capacity=} transitions, {time_limit=} steps"
@@ -95,7 +52,7 @@ def _layout(
         "flags": ((rows, num_envs), torch.uint8),
         "side": ((rows, num_envs), slot),
         "slot": ((num_envs,), slot),
-    }
+    } | (table_layout(rows, num_envs, time_limit) if goals else {})
 
 
 def replay_bytes(
@@ -105,10 +62,11 @@ def replay_bytes(
     *,
     capacity: int,
     time_limit: int | None,
+    goals: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> int:
     """Bytes a `Replay` of these sizes takes on its device, exactly, without allocating it."""
-    layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype)
+    layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, goals, dtype)
     return sum(math.prod(shape) * kind.itemsize for shape, kind in layout.values())
 
 
@@ -120,6 +78,7 @@ class Replay:
         capacity: transitions in all; rounded up to whole rows of N.
         time_limit: least number of steps between two truncations of a world; None if no world is ever truncated.
         device: where everything lives and is sampled.
+        goals: where observations hold goals, which are exchanged in hindsight; None: they are left as they are.
         dtype: of observations, actions and rewards.
 
     Raises:
@@ -135,16 +94,19 @@ class Replay:
         capacity: int,
         time_limit: int | None,
         device: torch.device | str,
+        goals: Goals | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, dtype)
+        layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, goals is not None, dtype)
         self._num_envs = num_envs
         self._device = torch.device(device)
         self._storage = {name: torch.zeros(s, dtype=kind, device=self._device) for name, (s, kind) in layout.items()}
-        self._obs, self._action, self._reward, self._flags, self._side, self._slot = self._storage.values()
+        self._obs, self._action, self._reward, self._flags, self._side, self._slot, *_ = self._storage.values()
         self._rows = len(self._action)
         self._side_rows = len(self._obs) - self._rows
         self._worlds = torch.arange(num_envs, device=self._device)
+        self._goals = goals
+        self._episodes = None if goals is None else Episodes(self._storage)
         # Head and fill are the same in every world, so the host knows them without asking the device.
         self._head = 0
         self._filled = 0
@@ -153,6 +115,10 @@ class Replay:
     def capacity(self) -> int:
         """Transitions kept at most, all worlds together."""
         return (self._rows - 1) * self._num_envs
+
+    @property
+    def _transitions(self) -> int:
+        return self._rows * self._num_envs
 
     @property
     def size(self) -> int:
@@ -169,13 +135,18 @@ class Replay:
         """Empty the ring and write the first observation, (N, O), of every world."""
         self._head = self._filled = 0
         self._obs[0].copy_(obs)
+        if self._episodes is not None:
+            self._episodes.start()
 
     @torch.no_grad()
     def restart(self, obs: Tensor) -> None:
         """The worlds begin new episodes with `obs`, (N, O), which takes the place of the newest next observations: the
         transitions to those, the newest ones, no longer count."""
         newest = self._flags[self._head - 1]
-        newest.masked_fill_(newest & (TERMINATED | TRUNCATED) == 0, 0)
+        going_on = (newest & (TERMINATED | TRUNCATED) == 0) & (newest != 0)
+        if self._episodes is not None:
+            self._episodes.close((self._head - 2) % self._rows, going_on)
+        newest.masked_fill_(going_on, 0)
         self._obs[self._head].copy_(obs)
 
     @torch.no_grad()
@@ -196,6 +167,8 @@ class Replay:
         slots = (self._rows + self._slot.long()) * self._num_envs + self._worlds
         self._obs.view(-1, self._obs.shape[-1]).index_copy_(0, slots, final_obs.to(self._obs.dtype))
         self._slot.copy_((self._slot.long() + truncated) % self._side_rows)
+        if self._episodes is not None:
+            self._episodes.append(row, result.done, valid)
         self._head = next_row
         self._filled = min(self._filled + 1, self._rows - 1)
 
@@ -209,8 +182,9 @@ class Replay:
             raise ValueError("cannot draw from an empty replay: append a step first")
         nth = torch.randint(self.size, (updates, batch_size), generator=generator, device=self._device)
         oldest = self._head - self._filled
-        flat = (nth + oldest * self._num_envs) % (self._rows * self._num_envs)
-        return Indices(flat, self._filled - nth // self._num_envs)
+        flat = (nth + oldest * self._num_envs) % self._transitions
+        luck = None if self._goals is None else torch.rand(flat.shape, generator=generator, device=self._device)
+        return Indices(flat, self._filled - nth // self._num_envs, luck)
 
     @torch.no_grad()
     def windows(self, indices: Indices, n_step: int, gamma: float) -> Windows:
@@ -220,51 +194,86 @@ class Replay:
         comes first, and is discounted by its own length.
         """
         first = indices.flat
-        num_transitions = self._rows * self._num_envs
         flags = self._flags.view(-1)
         reward = self._reward.view(-1)
         # Made in float64, used in float32 at least: never in reduced precision, whatever the storage is.
         powers = gamma ** torch.arange(n_step + 1, device=self._device, dtype=torch.float64)
         powers = powers.to(torch.promote_types(reward.dtype, torch.float32))
+        goal, relabelled = self._hindsight(indices)
         first_flags = flags[first]
         if n_step == 1:
             last, last_flags = first, first_flags
             # contiguous, as in the buffers of captured updates: other strides would be compiled for once more
             summed, discount = reward[first].to(powers.dtype), powers[1].expand(first.shape).contiguous()
+            if self._goals is not None:
+                summed = summed + self._gain(first, first_flags, goal, relabelled)
         else:
             steps = torch.arange(n_step, device=self._device).view(-1, *[1] * first.dim())
-            window = (first + steps * self._num_envs) % num_transitions  # (n, ..., B)
+            window = (first + steps * self._num_envs) % self._transitions  # (n, ..., B)
             window_flags = flags[window]
             # A step goes on to the next one if it is valid, did not end its episode, and the next is stored and valid.
             goes_on = (window_flags[:-1] == VALID) & (window_flags[1:] >= VALID) & (steps[1:] < indices.steps)
             inside = torch.cat([torch.ones_like(goes_on[:1]), goes_on]).to(torch.uint8).cumprod(0)
             length = inside.sum(0)
-            summed = (powers[:-1].view(steps.shape) * torch.where(inside > 0, reward[window], 0)).sum(0)
+            rewards = reward[window]
+            if self._goals is not None:
+                rewards = rewards + self._gain(window, window_flags, goal, relabelled)
+            summed = (powers[:-1].view(steps.shape) * torch.where(inside > 0, rewards, 0)).sum(0)
             discount = powers[length]
-            last = (first + (length - 1) * self._num_envs) % num_transitions
+            last = (first + (length - 1) * self._num_envs) % self._transitions
             last_flags = flags[last]
-        side = (self._rows + self._side.view(-1)[last].long()) * self._num_envs + last % self._num_envs
-        was_truncated = (last_flags & (TRUNCATED | TERMINATED)) == TRUNCATED
         return Windows(
             first=first,
-            next=torch.where(was_truncated, side, (last + self._num_envs) % num_transitions),
+            next=self._next(last, last_flags),
             reward=summed,
             discount=discount,
             terminated=(last_flags & TERMINATED != 0).to(powers.dtype),
             valid=(first_flags & VALID != 0).to(powers.dtype),
+            goal=goal,
         )
+
+    def _next(self, flat: Tensor, flags: Tensor) -> Tensor:
+        """The flat row of the true observation after each transition: in the ring, or in the side region."""
+        side = (self._rows + self._side.view(-1)[flat].long()) * self._num_envs + flat % self._num_envs
+        was_truncated = (flags & (TRUNCATED | TERMINATED)) == TRUNCATED
+        return torch.where(was_truncated, side, (flat + self._num_envs) % self._transitions)
+
+    def _hindsight(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """The goal of each drawn transition, (..., B, G), and whether it is another one than its own, (..., B) bool."""
+        first, goals, luck = indices.flat, self._goals, indices.luck
+        if goals is None or self._episodes is None or luck is None:
+            return self._obs.new_empty(*first.shape, 0), torch.zeros_like(first, dtype=torch.bool)
+        obs = self._obs.view(-1, self._obs.shape[-1])
+        left = self._episodes.remaining(first // self._num_envs, first % self._num_envs, indices.steps)
+        relabelled = luck < goals.share
+        # below the share, luck is uniform there: it chooses among this transition and those that are left
+        ahead = torch.minimum((luck / max(goals.share, 1e-12) * (left + 1)).long(), left)
+        later = (first + ahead * self._num_envs) % self._transitions
+        reached = obs[:, goals.achieved][self._next(later, self._flags.view(-1)[later])]
+        return torch.where(relabelled.unsqueeze(-1), reached, obs[:, goals.desired][first]), relabelled
+
+    def _gain(self, flat: Tensor, flags: Tensor, goal: Tensor, relabelled: Tensor) -> Tensor:
+        """How much more each transition's reward is under `goal`, (..., B, G), than under its own."""
+        assert self._goals is not None
+        obs = self._obs.view(-1, self._obs.shape[-1])
+        achieved, own = obs[:, self._goals.achieved][self._next(flat, flags)], obs[:, self._goals.desired][flat]
+        gain = self._goals.reward(achieved, goal.expand_as(own)) - self._goals.reward(achieved, own)
+        return torch.where(relabelled, gain, 0)
 
     @torch.no_grad()
     def read(self, windows: Windows) -> Batch:
         """Read the windows' observations and actions, for one update: (B,) windows make a batch of B."""
         obs = self._obs.view(-1, self._obs.shape[-1])
+        before, after = (obs.index_select(0, rows) for rows in (windows.first, windows.next))
+        if self._goals is not None:
+            before[:, self._goals.desired] = after[:, self._goals.desired] = windows.goal
         return Batch(
-            obs=obs.index_select(0, windows.first),
+            obs=before,
             action=self._action.view(-1, self._action.shape[-1]).index_select(0, windows.first),
             reward=windows.reward,
             discount=windows.discount,
             terminated=windows.terminated,
-            next_obs=obs.index_select(0, windows.next),
+            next_obs=after,
             valid=windows.valid,
         )
 
