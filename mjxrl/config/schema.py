@@ -181,7 +181,7 @@ class Config:
     seed: int = 0
     """Seed of every random generator of the run."""
     run_dir: Path | None = None
-    """Where the run is written; must not exist or be empty. Default: runs/<env>-<algo>-<time>."""
+    """Where the run is written; must not exist or be empty. Default: runs/<env>-<algo>-s<seed>-<time>."""
     resume: Path | None = None
     """Go on with the interrupted run in this folder, exactly; only --total-steps and --max-minutes may change."""
     init_from: Path | None = None

@@ -41,7 +41,8 @@ def compiled(functions: Sequence[Function], *arguments: Any, device: torch.devic
 
 def set_up(device: torch.device) -> None:
     """Set torch.compile's settings, which are the whole process's; loads it, which takes two seconds."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.cache_dir() / "torch"))  # else a temporary folder
+    if cache := settings.cache_dir():
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torch"))  # else a temporary folder
     import torch._dynamo.config as dynamo
     import torch._inductor.config as inductor
 

@@ -33,8 +33,9 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
         fixed["JAX_PLATFORMS"] = "cuda,cpu" if device == "cuda" else "cpu"
     elif "jax" not in sys.modules:  # it may run elsewhere in this process
         fixed["JAX_PLATFORMS"] = "cpu"
-    preferred = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache_dir() / "jax"),
+    cache = cache_dir()
+    preferred = {"JAX_COMPILATION_CACHE_DIR": str(cache / "jax")} if cache else {}
+    preferred |= {
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",  # XLA's C++ side: errors only
@@ -57,9 +58,14 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
     graphics.choose()
 
 
-def cache_dir() -> Path:
-    """Where compiled programs are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mjxrl"
+def cache_dir() -> Path | None:
+    """Where compiled programs are kept between runs, made if need be; None where this user may write nowhere."""
+    try:
+        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mjxrl"
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a container's user may have no home at all
+        return None
+    return path if os.access(path, os.W_OK) else None
 
 
 def mujoco_log_to(path: Path) -> None:
@@ -77,9 +83,9 @@ def mujoco_log_to(path: Path) -> None:
 
 
 def keep_mujoco_log_out_of_the_way() -> None:
-    """Send MuJoCo's warnings to the cache folder, unless somebody has already said where they go."""
+    """Send MuJoCo's warnings to the cache folder if there is one, unless somebody has already said where they go."""
     import mujoco
 
     if mujoco.MjLogConfig.get().logfile == "MUJOCO_LOG.TXT":  # MuJoCo's default
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        mujoco_log_to(cache_dir() / "mujoco.log")
+        cache = cache_dir()
+        mujoco_log_to(cache / "mujoco.log" if cache else Path(os.devnull))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,9 +27,14 @@ def digest(content: Any) -> str:
 
 
 def sync_folder(path: Path) -> None:
-    """Force the names in a folder to the disk: a rename survives a power cut only after that."""
+    """Force the names in a folder to the disk, where one can: a rename survives a power cut only after that."""
+    if os.name == "nt":
+        return  # a folder cannot be opened there
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # SMB and some of FUSE's file systems know no such thing
+            raise
     finally:
         os.close(handle)

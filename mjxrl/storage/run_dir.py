@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,22 +14,24 @@ from mjxrl.config import Config
 from mjxrl.envs import task_class
 from mjxrl.errors import RunError
 from mjxrl.machine import versions
+from mjxrl.storage import locks
 from mjxrl.storage.files import digest, write_atomically
 
 CONFIG = "config.json"
 
 
 def create(config: Config) -> Path:
-    """Make the run's folder.
+    """Make the run's folder: the one asked for, or a new one under `runs/`, whoever else makes one at the same time.
 
     Raises:
-        RunError: it exists and is not empty.
+        RunError: the one asked for is not empty.
     """
-    path = config.run_dir or Path("runs") / default_name(config)
-    path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()):
-        raise RunError(f"--run-dir {path}: allowed: a new or an empty folder")
-    return path
+    if config.run_dir is None:
+        return _new_folder(Path("runs") / default_name(config))
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    if any(config.run_dir.iterdir()):
+        raise RunError(f"--run-dir {config.run_dir}: allowed: a new or an empty folder")
+    return config.run_dir
 
 
 def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
@@ -43,24 +44,26 @@ def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[list[str]]:
     """Hold the run's folder while the block runs; the system lets go of it however the process ends.
+
+    Gives what the user should know about it: where the file system has no locks, nobody can tell two processes apart.
 
     Raises:
         RunError: another process holds it.
     """
     with (path / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            taken = locks.take(file)
+        except BlockingIOError:
             raise RunError(f"--run-dir {path}: allowed: a folder that no other process is training in") from None
-        yield
+        yield [] if taken else [f"{path} is on a file system without locks: a second process there is not refused"]
 
 
 def default_name(config: Config) -> str:
-    """`<env>-<algo>-<time>`, to the second."""
+    """`<env>-<algo>-s<seed>-<time>`, to the second."""
     env = config.env.rpartition(":")[2]
-    return f"{env}-{config.algo}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    return f"{env}-{config.algo}-s{config.seed}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def load_config(path: Path) -> Config:
@@ -85,6 +88,19 @@ def load_config(path: Path) -> Config:
         return dataclasses.replace(_built(Config, options), task=task)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: {error}") from None
+
+
+def _new_folder(path: Path) -> Path:
+    """Make the folder `path`, or the first of `path`-2, `path`-3, .. that nobody else has made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder, nth = path, 1
+    while True:
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            nth += 1
+            folder = path.with_name(f"{path.name}-{nth}")
 
 
 def _plain(value: Any) -> Any:

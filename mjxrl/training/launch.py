@@ -53,14 +53,15 @@ def train(config: Config) -> int:
 
     resolved = {"device": kind, "device_name": name, "backend": backend, "threads": share._asdict()}
     path = config.resume or run_dir.create(config)
-    with run_dir.locked(path), leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
+    with run_dir.locked(path) as remarks, leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
         run_dir.note(path, config, resolved)
         settings.mujoco_log_to(path / "mujoco.log")
         config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=share.physics))
         with refusing(f"--env {config.env} on backend {backend}"):
             worlds, eval_worlds = make_worlds(config, backend, device)
             trainer = Trainer(worlds, eval_worlds, config, path)
-        remarks = restore_newest(trainer) if config.resume else []
+        if config.resume:
+            remarks += restore_newest(trainer)
         if weights:
             with refusing(f"--init-from {config.init_from}"):
                 trainer.session.learner.load_weights(weights)

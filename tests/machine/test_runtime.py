@@ -175,6 +175,30 @@ mujoco.mj_step(model, data)
     assert "WARNING" in (tmp_path / "run/mujoco.log").read_text()
 
 
+@pytest.mark.parametrize("home", ["/dev/null/home", ""])
+def test_a_user_without_a_home_to_write_to(home: str, tmp_path: Path) -> None:
+    """A container's user, or a cluster's read-only home: nothing is cached, warnings go nowhere, all else works."""
+    code = """
+import mujoco, os
+from pathlib import Path
+from mjxrl.machine import settings
+if not os.environ["HOME"]:  # as for a user that the system does not know
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+    Path.home = home
+settings.keep_mujoco_log_out_of_the_way()
+settings.set_up("cpu", "jax")
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><body><joint/><geom size='1'/></body></worldbody></mujoco>")
+data = mujoco.MjData(model)
+data.qvel[:] = float("nan")
+mujoco.mj_step(model, data)
+print("JAX_COMPILATION_CACHE_DIR" in os.environ, data.warning[mujoco.mjtWarning.mjWARN_BADQVEL].number)
+"""
+    done = python(code, tmp_path, HOME=home, XDG_CACHE_HOME="")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False 1\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_versions_and_names() -> None:
     found = versions.versions()
     assert {"python", "torch", "jax", "mujoco", "mujoco-mjx", "gymnasium", "numpy"} <= found.keys()

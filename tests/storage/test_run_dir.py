@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import errno
+import fcntl
 import json
+import os
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +21,7 @@ from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.task import Task
 from mjxrl.errors import RunError
 from mjxrl.storage import run_dir
+from mjxrl.storage.files import write_atomically
 
 
 @pytest.mark.parametrize("task", [Ant(ctrl_cost_weight=0.25), HalfCheetah(ctrl_cost_weight=0.25)])
@@ -57,3 +66,56 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         pass
     with run_dir.locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_no_other_process(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS without its lock daemon, and Lustre mounted without flock."""
+
+    def none(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with run_dir.locked(tmp_path) as remarks:
+        assert len(remarks) == 1 and "without locks" in remarks[0]
+
+
+def test_runs_started_in_one_second_get_a_folder_each_and_say_their_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_dir, "datetime", StoppedClock)
+    config = merged(default_config("Ant-v5", "td3", num_envs=4, device="cpu"), {"seed": 7})
+    start = threading.Barrier(8)
+
+    def create(_: int) -> str:
+        start.wait()
+        return run_dir.create(config).name
+
+    with ThreadPoolExecutor(8) as threads:
+        names = set(threads.map(create, range(8)))
+    first = "Ant-v5-td3-s7-20260102-030405"
+    assert names == {first, *(f"{first}-{nth}" for nth in range(2, 9))}
+
+
+class StoppedClock:
+    class datetime:  # noqa: N801
+        @staticmethod
+        def now() -> Any:
+            return datetime.datetime(2026, 1, 2, 3, 4, 5)
+
+
+def test_a_folder_whose_names_cannot_be_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SMB: only the folder's own fsync fails. Windows: a folder cannot even be opened."""
+    sync = os.fsync
+
+    def only_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write_atomically(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
