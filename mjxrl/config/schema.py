@@ -37,6 +37,8 @@ class PhysicsConfig:
     """Contacts of each dimension that a world has room for (jax, warp); default: the task's. More cost time."""
     stock_frames: bool = False
     """Leave the friction frame of a capsule on a plane as MJX has it (jax, warp), unlike MuJoCo's C; for comparison."""
+    unchecked: bool = False
+    """Go on although MJX (jax, warp) simulates this robot otherwise than MuJoCo's C does."""
 
 
 @dataclass(frozen=True)

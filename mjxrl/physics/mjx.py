@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,8 +17,9 @@ from mujoco import mjx
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Reset, Task
-from mjxrl.errors import UnavailableError
+from mjxrl.errors import Refusal, UnavailableError
 from mjxrl.physics import AFTER_THE_STEP, contacts, control_range, field_shapes, plane_capsule
+from mjxrl.physics.dropped import dropped
 from mjxrl.physics.jax_arrays import JaxArrays, committed
 
 # What a fresh qpos and qvel must be pushed through before a field can be read, cheapest first
@@ -61,8 +63,7 @@ class MjxPhysics(JaxArrays):
 
         Raises:
             TaskError: a control has no range, or a field is not of MjData.
-            UnavailableError: MJX cannot give a field that the task reads.
-            NotImplementedError: MJX cannot simulate the model (its message).
+            UnavailableError: MJX cannot simulate the model, drops part of it, or lacks a field that the task reads.
         """
         config = config or PhysicsConfig()
         self.num_envs = num_envs
@@ -74,12 +75,15 @@ class MjxPhysics(JaxArrays):
         self._zero = AFTER_THE_STEP & set(task.fields)  # zero until the first step
         if "qfrc_actuator" in task.fields and not task.model.actuator_biastype.any():
             self._zero |= {"qfrc_actuator"}  # no control, no force
-        self._put_model()
-        self._world = self._make_data()
+        if not config.unchecked and (lost := dropped(self._mj_model, self.backend, task.fields)):
+            raise self._refusal(f"MJX does not simulate {', '.join(lost)} (--physics.unchecked goes on all the same)")
+        with self._refusing():
+            self._put_model()
+            self._world = self._make_data()
         self._shapes = field_shapes(task)
         for name, shape in self._shapes.items():
             if name in self._wrong or np.size(_get(self._world, name, ())) != math.prod(shape):
-                raise self._refusal(f"which reads {name!r}: MJX does not give it as C does")
+                raise self._refusal(f"it reads {name!r}, which MJX does not give as C does")
 
     def init(self, seed: int) -> tuple[MjxState, jax.Array]:
         batched = jax.vmap(lambda _: self._world)(jnp.arange(self.num_envs))
@@ -92,7 +96,7 @@ class MjxPhysics(JaxArrays):
             data, now = self._overflown(jax.vmap(mjx.step, in_axes=(None, 0))(self._model, data))
             return data, overflown | now
 
-        with self._as_configured():
+        with self._as_configured(), self._refusing():
             start = (state.data.replace(ctrl=ctrl), jnp.zeros(self.num_envs, bool))
             data, overflown = jax.lax.fori_loop(0, self._frame_skip, substep, start)
             return MjxState(self._finish(data), state.overflows + overflown)
@@ -136,7 +140,17 @@ class MjxPhysics(JaxArrays):
         return {name: _get(data, name) for name in wanted} | known
 
     def _refusal(self, why: str) -> UnavailableError:
-        return UnavailableError(f"--backend {self.backend}: allowed: native for {type(self._task).__name__}, {why}")
+        return UnavailableError(f"--backend {self.backend}: allowed: native for {type(self._task).__name__}: {why}")
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """What MJX cannot do with the model is refused in one line."""
+        try:
+            yield
+        except Refusal:
+            raise
+        except (NotImplementedError, TypeError, ValueError, AssertionError) as error:
+            raise self._refusal(f"MJX says: {' '.join(str(error).split())}") from error
 
     # What differs between the implementations of MJX
 

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from mujoco.mjx._src import collision_driver
 from mujoco.mjx._src.types import GeomType
 
+from mjxrl.errors import UnavailableError
+
 _READ = "3.17."  # versions of mujoco-mjx in which the code above was read
 _PARALLEL = 1e-6  # the axis has no direction within the plane: any tangent will do
 _PAIR = (GeomType.PLANE, GeomType.CAPSULE)
@@ -67,7 +69,7 @@ def correct_warp(on: bool) -> None:
     """Kernels of MJX-Warp that are built from now on have C's frame, or MJX's own if not `on`.
 
     Raises:
-        ValueError: this process has already built them the other way.
+        UnavailableError: this process has already built them the other way.
     """
     from mujoco.mjx.third_party.mujoco_warp._src import collision_primitive
 
@@ -77,7 +79,9 @@ def correct_warp(on: bool) -> None:
         if on:
             collision_primitive.plane_capsule = warp_plane_capsule(collision_primitive.plane_capsule)
     elif _warp_corrected != on:
-        raise ValueError("stock_frames: allowed on warp: one choice per process, whose kernels are built once")
+        raise UnavailableError(
+            "--physics.stock-frames: allowed on warp: one choice per process, whose kernels are built once"
+        )
 
 
 _warp_corrected: bool | None = None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.errors import CheckpointError, RunError
+from mjxrl.errors import CheckpointError, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
 from mjxrl.policy.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
 from mjxrl.reporting.metrics import MetricsLogger
@@ -139,7 +139,7 @@ def refusing(what: str) -> Iterator[None]:
     """Make a `RunError` of one line, which begins with the flag `what`, of any other ValueError of the block."""
     try:
         yield
-    except RunError:
+    except (RunError, UnavailableError):
         raise
     except ValueError as error:
         raise RunError(f"{what}: {' '.join(str(error).split())}") from None
