@@ -86,7 +86,8 @@ class MjxPhysics(JaxArrays):
                 raise self._refusal(f"it reads {name!r}, which MJX does not give as C does")
 
     def init(self, seed: int) -> tuple[MjxState, jax.Array]:
-        batched = jax.vmap(lambda _: self._world)(jnp.arange(self.num_envs))
+        data = self._make_data()  # afresh: it will be donated
+        batched = jax.vmap(lambda _: data)(jnp.arange(self.num_envs))
         state = MjxState(batched, jnp.zeros(self.num_envs, jnp.int32))
         return committed(state, seed)
 
