@@ -12,6 +12,8 @@ import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from mjxrl.errors import TaskError
+
 if TYPE_CHECKING:
     from .task import Task
 
@@ -36,14 +38,14 @@ def task_class(env_id: str) -> type[Task]:
     """The task of a Gymnasium id, or a user's own as `module:Class` (the working folder is searched, after ours).
 
     Raises:
-        ValueError: there is no such task; the message names what is allowed.
+        TaskError: there is no such task; the message names what is allowed.
     """
     place = TASKS.get(env_id, env_id)
     module_name, _, class_name = place.partition(":")
     if not class_name:
         close = get_close_matches(env_id, TASKS, n=1, cutoff=0.3)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(f"no such task{hint}: allowed are {', '.join(TASKS)} and my_module:MyTask")
+        raise TaskError(f"no such task{hint}: allowed are {', '.join(TASKS)} and my_module:MyTask")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -51,10 +53,10 @@ def task_class(env_id: str) -> type[Task]:
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise
-        raise ValueError(f"no module named {module_name!r} on the path or in the working folder") from None
+        raise TaskError(f"no module named {module_name!r} on the path or in the working folder") from None
     from .task import Task
 
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Task)):
-        raise ValueError(f"module {module_name!r} has no subclass of mjxrl.envs.task.Task named {class_name!r}")
+        raise TaskError(f"module {module_name!r} has no subclass of mjxrl.envs.task.Task named {class_name!r}")
     return found

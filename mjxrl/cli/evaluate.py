@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from mjxrl.cli.parse import parse, refuse, run_dir_problems
+from mjxrl.cli.parse import TaskOptions, parse, refuse, run_dir_problems
 from mjxrl.config.rules import problem
-from mjxrl.errors import RunError, UnavailableError
+from mjxrl.errors import Refusal
 from mjxrl.machine import devices, settings
 from mjxrl.storage.run_dir import load_config
 
 
 @dataclass(frozen=True)
 class Options:
-    """Score the deterministic policy of a run, in Gymnasium's own environment by default."""
+    """Score the deterministic policy of a run, on the task that it was trained on."""
 
     run_dir: Positional[Path] = Path()
     """Folder of the run."""
     episodes: int = 10
     """Episodes to play."""
-    backend: Literal["gymnasium", "native", "jax"] = "gymnasium"
-    """Where to play them."""
+    backend: Literal["auto", "gymnasium", "native", "jax"] = "auto"
+    """Where to play them; auto: in Gymnasium if its environment is the very task, else native."""
     seed: int = 0
     """Seed of the first states."""
     checkpoint: str = "latest"
     """Which checkpoint: latest, or step_<n> as in the run's checkpoints/."""
+    task: TaskOptions = field(default_factory=TaskOptions)
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object and nothing else."""
 
@@ -52,15 +53,16 @@ def main() -> int:
             seed=options.seed,
             which=options.checkpoint,
             device=device,
+            xml_file=options.task.xml_file,
         )
-    except (RunError, UnavailableError) as error:
+    except Refusal as error:
         refuse([str(error)])
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     report = {
-        "env": load_config(options.run_dir).env,
-        "backend": options.backend,
+        "env": load_config(options.run_dir, options.task.xml_file).env,
+        "backend": result.where,
         "seed": options.seed,
         "mean_return": result.mean_return,
         "std_return": result.std_return,
@@ -74,7 +76,7 @@ def main() -> int:
 def parse_options(argv: list[str], prog: str = "mjxrl-evaluate") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
     options, problems = parse(Options(), argv, prog, positionals=1)
-    problems += run_dir_problems(options.run_dir, prog)
+    problems += run_dir_problems(options.run_dir, prog, options.task.xml_file)
     if options.episodes < 1:
         problems.append(problem("episodes", options.episodes, "a whole number, at least 1"))
     if options.seed < 0:

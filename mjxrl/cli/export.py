@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from mjxrl.cli.parse import parse, refuse, run_dir_problems
-from mjxrl.errors import RunError
+from mjxrl.cli.parse import TaskOptions, parse, refuse, run_dir_problems
+from mjxrl.errors import Refusal
 from mjxrl.machine import settings
 
 
@@ -23,6 +23,7 @@ class Options:
     """Which checkpoint: latest, best, or step_<n> as in the run's checkpoints/."""
     out: Path | None = None
     """Folder to write policy.safetensors and policy.json into. Default: policy/ in the run's."""
+    task: TaskOptions = field(default_factory=TaskOptions)
     onnx: FlagCreatePairsOff[bool] = False
     """Write policy.onnx too: input obs (batch, O), output action (batch, A) in [-1, 1]."""
 
@@ -34,8 +35,14 @@ def main() -> int:
     from mjxrl.policy.export import export_run
 
     try:
-        files = export_run(options.run_dir, which=options.checkpoint, out=options.out, onnx=options.onnx)
-    except RunError as error:
+        files = export_run(
+            options.run_dir,
+            which=options.checkpoint,
+            out=options.out,
+            onnx=options.onnx,
+            xml_file=options.task.xml_file,
+        )
+    except Refusal as error:
         refuse([str(error)])
     except OSError as error:
         refuse([f"--out {options.out or options.run_dir / 'policy'}: cannot be written: {error.strerror}"])
@@ -46,7 +53,7 @@ def main() -> int:
 def parse_options(argv: list[str], prog: str = "mjxrl-export") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
     options, problems = parse(Options(), argv, prog, positionals=1)
-    problems += run_dir_problems(options.run_dir, prog)
+    problems += run_dir_problems(options.run_dir, prog, options.task.xml_file)
     if problems:
         refuse(problems)
     return options

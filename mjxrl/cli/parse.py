@@ -25,7 +25,8 @@ from mjxrl.machine import devices
 from mjxrl.storage.run_dir import load_config
 
 OptionsT = TypeVar("OptionsT")
-RESUMABLE = ("--total-steps", "--max-minutes")  # what may change when a run goes on
+XML_FILE = "--task.xml-file"
+RESUMABLE = ("--total-steps", "--max-minutes", XML_FILE)  # what may change when a run goes on
 
 
 def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
@@ -67,7 +68,7 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
 def _resumed(path: Path, argv: list[str], prog: str) -> Config:
     """The configuration of the run at `path`, with the overrides that make sense for the rest of it."""
     try:
-        saved = load_config(path)
+        saved = load_config(path, last_value(argv, XML_FILE))
     except RunError as error:
         refuse([f"--resume {error}"])
     given = {word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")}
@@ -75,9 +76,9 @@ def _resumed(path: Path, argv: list[str], prog: str) -> Config:
         f"{flag}: not with --resume, which goes on as the run was started: allowed: {', '.join(RESUMABLE)}"
         for flag in sorted(given - {"--resume", "--help", *RESUMABLE})
     ]
-    config, wrong = parse(
-        dataclasses.replace(saved, resume=path), argv if not problems else ["--resume", str(path)], prog
-    )
+    default = _with_keywords_of(saved.task, dataclasses.replace(saved, resume=path))
+    parsed, wrong = parse(default, argv if not problems else ["--resume", str(path)], prog)
+    config = _converted(Config, parsed)
     problems += wrong + validate(config) + _unavailable(config)
     if problems:
         refuse(problems)
@@ -100,12 +101,20 @@ def parse(
     return _through_tyro(default, words.loose[:positionals] + words.good, prog), words.problems + extra
 
 
-def run_dir_problems(run_dir: Path, prog: str) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class TaskOptions:
+    """Of a finished run's task."""
+
+    xml_file: str | None = None
+    """Its MJCF, if it is another one than in training."""
+
+
+def run_dir_problems(run_dir: Path, prog: str, xml_file: str | None = None) -> list[str]:
     """A line if the positional RUN_DIR is missing or no run."""
     if run_dir == Path():
         return [f"RUN_DIR: missing: allowed: the folder of a run, as in {prog} runs/my-run"]
     try:
-        load_config(run_dir)
+        load_config(run_dir, xml_file)
     except RunError as error:
         return [f"RUN_DIR {error}"]
     return []

@@ -137,11 +137,11 @@ class SacConfig:
 @dataclass(frozen=True)
 class EvalConfig:
     every: int = 100_000
-    """Transitions between evaluations on the training backend; 0: only the final one."""
+    """Transitions between evaluations, which run in MuJoCo's C (native); 0: only the final one."""
     episodes: int = 8
     """Episodes per periodic evaluation, run side by side."""
     final_episodes: int = 10
-    """Episodes of the final evaluation, in Gymnasium's own environment; 0 leaves it out."""
+    """Episodes of the final evaluation, in Gymnasium's own environment or, of other tasks, native; 0 leaves it out."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,8 @@ from mjxrl.errors import RunError
 from mjxrl.learners import make_learner
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
-from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.storage.trained_task import model_hash
+from mjxrl.worlds.vector_env import VectorEnv, observation_size
 from mjxrl.worlds.worlds import Worlds
 
 Policy = Callable[[Tensor], Tensor]  # obs (N, O) to actions (N, A) in [-1, 1]
@@ -28,10 +29,11 @@ LONGEST = 10_000  # steps after which an episode that need not end is cut short
 
 
 class EvalResult(NamedTuple):
-    """Undiscounted returns and lengths, in steps, of each episode."""
+    """Undiscounted returns and lengths, in steps, of each episode, and where they were played."""
 
     returns: list[float]
     lengths: list[int]
+    where: str = "native"
 
     @property
     def mean_return(self) -> float:
@@ -61,16 +63,29 @@ def evaluate_backend(policy: Policy, env: Worlds) -> EvalResult:
     return EvalResult(returns.tolist(), lengths.tolist())
 
 
-@torch.no_grad()
-def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, device: torch.device) -> EvalResult:
-    """Episodes in `gymnasium.make(id)` with the task's keywords; actions are scaled to its action space.
+def evaluate(policy: Policy, task: Task, where: str, *, episodes: int, seed: int, device: torch.device) -> EvalResult:
+    """Whole episodes of `task`: one by one in "gymnasium", side by side on a backend.
 
     Raises:
-        ValueError: the task has no Gymnasium id.
+        ValueError: Gymnasium's environment is another task.
     """
-    if task.gymnasium_id is None:
-        raise ValueError(f"{type(task).__name__} is not a Gymnasium environment: evaluate it on a backend")
-    env = gymnasium.make(task.gymnasium_id, **gymnasium_keywords(task))
+    if where == "gymnasium":
+        return evaluate_gymnasium(policy, task, episodes, seed, device)
+    worlds = VectorEnv(task, episodes, backend=where, device=device, seed=seed)
+    return evaluate_backend(policy, worlds)._replace(where=where)
+
+
+@torch.no_grad()
+def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, device: torch.device) -> EvalResult:
+    """Episodes in Gymnasium's environment with the task's keywords; actions are scaled to its action space.
+
+    Raises:
+        ValueError: Gymnasium's environment is another task.
+    """
+    problem = unlike_gymnasium(task)
+    if problem:
+        raise ValueError(f"{problem}: evaluate it on a backend")
+    env = _in_gymnasium(task)
     space = env.action_space
     assert isinstance(space, gymnasium.spaces.Box)
     center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
@@ -86,13 +101,31 @@ def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, dev
         returns.append(total)
         lengths.append(length)
     env.close()
-    return EvalResult(returns, lengths)
+    return EvalResult(returns, lengths, "gymnasium")
 
 
-def gymnasium_keywords(task: Task) -> dict[str, Any]:
-    """The keywords in which `task` differs from its defaults, to pass on to Gymnasium's constructor."""
-    fields = dataclasses.fields(task)
-    return {f.name: getattr(task, f.name) for f in fields if getattr(task, f.name) != f.default}
+def unlike_gymnasium(task: Task) -> str | None:
+    """Why a score in Gymnasium would be of another task, or None: same id, keywords, model and observation."""
+    name, env_id = type(task).__name__, task.gymnasium_id
+    if env_id is None:
+        return f"{name} is not a Gymnasium environment"
+    if task.xml_file.endswith(".mjb"):
+        return f"{env_id} is made from MJCF, and what there is is a compiled model, {task.xml_file}"
+    try:
+        env = _in_gymnasium(task)
+    except Exception as error:  # whatever its constructor makes of these keywords and this model
+        return f"{env_id} cannot be made with {name}'s keywords: {error}"
+    shape, size = env.observation_space.shape, observation_size(task)
+    model = getattr(env.unwrapped, "model", task.model)  # Pendulum has none there
+    env.close()
+    if shape != (size,):
+        return f"an observation of {env_id} has shape {shape}, of {name} ({size},)"
+    return None if model_hash(model) == model_hash(task.model) else f"{env_id} has another model than {name}"
+
+
+def _in_gymnasium(task: Task) -> gymnasium.Env:
+    keywords = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    return gymnasium.make(str(task.gymnasium_id), **keywords)
 
 
 def random_policy(action_size: int, seed: int, device: torch.device) -> Policy:
@@ -105,13 +138,18 @@ def random_policy(action_size: int, seed: int, device: torch.device) -> Policy:
     return act
 
 
-def load_run_policy(run_dir: Path, which: str, device: torch.device) -> tuple[Policy, Config, VectorEnv]:
+def load_run_policy(
+    run_dir: Path, which: str, device: torch.device, xml_file: str | None = None
+) -> tuple[Policy, Config, VectorEnv]:
     """The deterministic policy of a run's checkpoint, the run's configuration and one native world of its task.
+
+    Args:
+        xml_file: another MJCF than the task was trained with.
 
     Raises:
         RunError: the run or the checkpoint cannot be used (CheckpointError for the latter).
     """
-    config = load_config(run_dir)
+    config = load_config(run_dir, xml_file, as_trained=True)
     state = checkpoint.load(run_dir, which, "learner", {"env": config.env, "algo": config.algo})
     env = VectorEnv(config.task, 1, backend="native", device=device)
     learner = make_learner(config, env.obs_size, env.action_size, device)
@@ -123,25 +161,26 @@ def evaluate_run(
     run_dir: Path,
     *,
     episodes: int = 10,
-    backend: str = "gymnasium",
+    backend: str = "auto",
     seed: int = 0,
     which: str = "latest",
     device: str = "cpu",
+    xml_file: str | None = None,
 ) -> EvalResult:
-    """Score a run's checkpoint by its deterministic policy.
+    """Score a run's checkpoint by its deterministic policy, on the task that it was trained on.
 
     Args:
-        backend: "gymnasium", or "native" or "jax" for `episodes` worlds side by side.
+        backend: "gymnasium", or "native" or "jax" for `episodes` worlds side by side; "auto": Gymnasium if its
+            environment is the very task, else native.
         which: "latest" or "step_<n>".
+        xml_file: another MJCF than the task was trained with.
 
     Raises:
-        RunError: the run or the checkpoint cannot be used.
+        RunError: the run or the checkpoint cannot be used, or the task is not Gymnasium's and was to be played there.
     """
-    where = torch.device(device)
-    policy, config, _ = load_run_policy(run_dir, which, where)
-    if backend != "gymnasium":
-        env = VectorEnv(config.task, episodes, backend=backend, device=where, seed=seed)
-        return evaluate_backend(policy, env)
-    if config.task.gymnasium_id is None:
-        raise RunError(f"--backend gymnasium: {config.env} is not a Gymnasium environment, allowed: native, jax")
-    return evaluate_gymnasium(policy, config.task, episodes, seed, where)
+    policy, config, _ = load_run_policy(run_dir, which, torch.device(device), xml_file)
+    problem = unlike_gymnasium(config.task) if backend in ("auto", "gymnasium") else None
+    if problem and backend == "gymnasium":
+        raise RunError(f"--backend gymnasium: {problem}: allowed: native, jax")
+    where = ("native" if problem else "gymnasium") if backend == "auto" else backend
+    return evaluate(policy, config.task, where, episodes=episodes, seed=seed, device=torch.device(device))

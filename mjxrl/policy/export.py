@@ -23,20 +23,28 @@ ONNX = "policy.onnx"
 WITHOUT_ONNX = "--onnx: allowed with the ONNX packages: pip install 'mjxrl[onnx]'"
 
 
-def export_run(run_dir: Path, *, which: str = "latest", out: Path | None = None, onnx: bool = False) -> list[Path]:
+def export_run(
+    run_dir: Path,
+    *,
+    which: str = "latest",
+    out: Path | None = None,
+    onnx: bool = False,
+    xml_file: str | None = None,
+) -> list[Path]:
     """Write the policy of a run's checkpoint; returns the files.
 
     Args:
         which: "latest", "best" or "step_<n>".
         out: folder to write into; by default `policy/` in the run's.
         onnx: write policy.onnx as well, with input `obs` (batch, O) and output `action` (batch, A).
+        xml_file: another MJCF than the task was trained with, to take the control range from.
 
     Raises:
         RunError: the run or the checkpoint cannot be used, or the ONNX packages are missing.
         OSError: `out` cannot be written.
     """
     settings.keep_mujoco_log_out_of_the_way()
-    config, out = load_config(run_dir), out or run_dir / "policy"
+    config, out = load_config(run_dir, xml_file, as_trained=True), out or run_dir / "policy"
     expect = {"env": config.env, "algo": config.algo}
     step = checkpoint.read_manifest(run_dir, which, expect)["step"]
     state = checkpoint.load(run_dir, which, "learner", expect)

@@ -12,12 +12,14 @@ from typing import Any, get_type_hints
 
 from mjxrl.config import Config
 from mjxrl.envs import task_class
-from mjxrl.errors import RunError
+from mjxrl.envs.task import Task
+from mjxrl.errors import RunError, TaskError
 from mjxrl.machine import versions
-from mjxrl.storage import locks
-from mjxrl.storage.files import digest, write_atomically
+from mjxrl.storage import locks, trained_task
+from mjxrl.storage.files import digest, plain, write_atomically
 
 CONFIG = "config.json"
+TRAINED = "trained_task"  # beside the options
 
 
 def create(config: Config) -> Path:
@@ -39,8 +41,13 @@ def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
     file = path / CONFIG
     earlier = json.loads(file.read_text()) if file.exists() else None
     history = [*earlier.pop("earlier", []), earlier] if earlier else []
-    plain, about = _plain(config), {"resolved": resolved, "versions": versions.versions(), "earlier": history}
-    write_atomically(file, json.dumps({"config": plain, "sha256": digest(plain), **about}, indent=2).encode() + b"\n")
+    options = plain(dataclasses.replace(config, task=None))
+    options |= {"task": plain(config.task.changed_keywords), TRAINED: trained_task.description(config.task)}
+    about = {"resolved": resolved, "versions": versions.versions(), "earlier": history}
+    content = {"config": options, "sha256": digest(options), **about}
+    write_atomically(file, json.dumps(content, indent=2).encode() + b"\n")
+    if not (path / trained_task.MODEL).exists():
+        trained_task.keep_model(path, config.task)
 
 
 @contextmanager
@@ -66,28 +73,63 @@ def default_name(config: Config) -> str:
     return f"{env}-{config.algo}-s{config.seed}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, xml_file: str | None = None, *, as_trained: bool = False) -> Config:
     """The configuration that the run at `path` was started with.
 
+    Args:
+        xml_file: where the task's MJCF is now; by default where it was or, if it is gone, the model that the run kept.
+        as_trained: with the keywords and, unless `xml_file` is given, the model that the task had in training, whatever
+            has become of its class and its MJCF since.
+
     Raises:
-        RunError: there is no run, or its config.json cannot be read.
+        RunError: there is no run, its config.json cannot be read, or its task cannot be made.
     """
+    options, trained = _read(path)
+    keywords = options.pop("task", None) or {}
+    if as_trained and trained:
+        keywords |= trained["keywords"]
+    if xml_file is not None:
+        keywords["xml_file"] = xml_file
+    try:
+        task = _built(_task_class(options["env"], trained), keywords)
+        if xml_file is None and trained_task.model_is_lost(task, trained if as_trained else None):
+            task = trained_task.on_kept_model(path, task)
+        return dataclasses.replace(_built(Config, options), task=task)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path / CONFIG}: {error}") from None
+
+
+def task_changes(path: Path, task: Task) -> list[str]:
+    """In what `task` differs from the one that the run at `path` trained, in words."""
+    _, trained = _read(path)
+    return trained_task.changes(path, trained, task) if trained else []
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The options in a run's config.json, and what it says of the task that was trained (the first runs: nothing)."""
     file = path / CONFIG
     try:
         content = json.loads(file.read_text())
         options = content["config"]
         expected = content.get("sha256", digest(options))
+        if digest(options) != expected:
+            raise RunError(f"{file} was altered since the run wrote it")
+        return options, options.pop(TRAINED, None)
     except FileNotFoundError:
         raise RunError(f"{path}: allowed: a run directory (it has no {CONFIG})") from None
+    except RunError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{file} is not a run's configuration") from None
-    if digest(options) != expected:
-        raise RunError(f"{file} was altered since the run wrote it")
+
+
+def _task_class(env: str, trained: dict[str, Any] | None) -> type[Task]:
     try:
-        task = _built(task_class(options["env"]), options.pop("task") or {})
-        return dataclasses.replace(_built(Config, options), task=task)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file}: {error}") from None
+        return task_class(env)
+    except TaskError as error:
+        folder = trained and ":" in env and trained["folder"]
+        hint = f": allowed: with its folder on the path, as in PYTHONPATH={folder}, where it was" if folder else ""
+        raise TaskError(f"{error}{hint}") from None
 
 
 def _new_folder(path: Path) -> Path:
@@ -101,15 +143,6 @@ def _new_folder(path: Path) -> Path:
         except FileExistsError:
             nth += 1
             folder = path.with_name(f"{path.name}-{nth}")
-
-
-def _plain(value: Any) -> Any:
-    """`value` in terms of JSON: dataclasses become objects, paths strings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _built(kind: type, options: dict[str, Any]) -> Any:

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
+from mjxrl.envs.task import Task
 from mjxrl.errors import CheckpointError, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
-from mjxrl.policy.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, random_policy
+from mjxrl.policy.evaluation import EvalResult, evaluate, random_policy, unlike_gymnasium
 from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.reporting.plotting import plot_runs
 from mjxrl.storage import checkpoint, run_dir
 from mjxrl.storage.files import write_atomically
+from mjxrl.storage.trained_task import MODEL
 from mjxrl.training import budget
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
@@ -50,6 +52,8 @@ def train(config: Config) -> int:
     threads.set_torch_threads(share.learner)
     device, name = torch.device(kind), devices.device_name(kind)
     weights = initial_weights(config)
+    if config.resume:
+        refuse_another_task(config.resume, config.task)
 
     resolved = {"device": kind, "device_name": name, "backend": backend, "threads": share._asdict()}
     path = config.resume or run_dir.create(config)
@@ -157,6 +161,16 @@ def in_words(config: Config) -> str:
     )
 
 
+def refuse_another_task(path: Path, task: Task) -> None:
+    """Raise RunError if `task` is not the one that the run at `path` trained so far."""
+    changes = run_dir.task_changes(path, task)
+    if changes:
+        raise RunError(
+            f"--resume {path}: its task has changed: {'; '.join(changes)}: allowed: the task as it was "
+            f"(for the model: --task.xml-file {path / MODEL}), or a new run with --init-from {path}"
+        )
+
+
 def initial_weights(config: Config) -> dict[str, Tensor]:
     """The weights to start from, empty without `init_from`."""
     if config.init_from is None:
@@ -193,12 +207,12 @@ def restore_newest(trainer: Trainer) -> list[str]:
 
 def report(trainer: Trainer) -> None:
     """Score the policy beside a random one, draw the learning curve, and say where everything is."""
-    path, config = trainer.path, trainer.config
+    path = trainer.path
     scores = final_scores(trainer)
     plot_runs([path], path / "curve.png")
-    where = "Gymnasium" if config.task.gymnasium_id else "native"
     for who, result in scores.items():
         score = f"{result.mean_return:8.1f} ± {result.std_return:.1f}"
+        where = {"gymnasium": "Gymnasium"}.get(result.where, result.where)
         print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {score}")
     content = {
         who: {"mean_return": result.mean_return, "std_return": result.std_return, **result._asdict()}
@@ -216,13 +230,15 @@ def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
     episodes = config.eval.final_episodes
     if not episodes:
         return {}
+    problem = unlike_gymnasium(config.task)
+    if problem and config.task.gymnasium_id:
+        print(f"not scored in Gymnasium: {problem}")
+    where = "native" if problem else "gymnasium"
     policies = {
         "trained": trainer.policy,
         "random": random_policy(worlds.action_size, config.seed, worlds.device),
     }
-    if config.task.gymnasium_id is None:
-        return {who: evaluate_backend(policy, trainer.eval_worlds) for who, policy in policies.items()}
     return {
-        who: evaluate_gymnasium(policy, config.task, episodes, config.seed, worlds.device)
+        who: evaluate(policy, config.task, where, episodes=episodes, seed=config.seed, device=worlds.device)
         for who, policy in policies.items()
     }

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import gymnasium
+import mujoco
 import pytest
 import torch
 
-from mjxrl.envs import task_class
-from mjxrl.envs.ant import Ant
-from mjxrl.policy.evaluation import EvalResult, evaluate_backend, evaluate_gymnasium, gymnasium_keywords, random_policy
+from mjxrl.envs import TASKS, task_class
+from mjxrl.envs.hopper import Hopper
+from mjxrl.errors import RunError
+from mjxrl.policy.evaluation import (
+    EvalResult,
+    evaluate,
+    evaluate_backend,
+    evaluate_gymnasium,
+    evaluate_run,
+    random_policy,
+    unlike_gymnasium,
+)
 from mjxrl.worlds.vector_env import VectorEnv
+from tests.helpers.small_runs import small, train
 
 CPU = torch.device("cpu")
 
@@ -59,11 +72,84 @@ def test_statistics() -> None:
     assert result.mean_return == 2.0 and result.std_return == 1.0
 
 
+def zeros(obs: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(obs), 3)
+
+
 def test_keywords_that_differ_reach_gymnasium() -> None:
-    task = Ant(include_cfrc_ext_in_observation=False, ctrl_cost_weight=0.1)
-    assert gymnasium_keywords(task) == {"include_cfrc_ext_in_observation": False, "ctrl_cost_weight": 0.1}
-    result = evaluate_gymnasium(lambda obs: torch.zeros(1, 8) * obs[0, 26], task, 1, 0, CPU)
-    assert len(result.returns) == 1
+    task = Hopper(healthy_reward=50.0, terminate_when_unhealthy=False, max_episode_steps=7)
+    result = evaluate(zeros, task, "gymnasium", episodes=2, seed=0, device=CPU)
+    assert result.lengths == [7, 7] and result.where == "gymnasium"
+    # a hopper stands for seven steps
+    assert result.mean_return == pytest.approx(7 * 50, rel=0.01)
+    native = evaluate(zeros, task, "native", episodes=3, seed=0, device=CPU)
+    assert native.lengths == [7] * 3 and native.where == "native"
+
+
+class MyHopper(Hopper):
+    """No episode can return more than 1."""
+
+    max_episode_steps = 100
+
+    def reward(self, xp, before, after, action):
+        return {"alive": 0.01 * xp.ones(after.qpos.shape[0])}
+
+
+class Goal(Hopper):
+    gymnasium_id = "Hopper-v5"
+    goal: float = 1.0
+
+
+class Observes(Hopper):
+    gymnasium_id = "Hopper-v5"
+
+    def observation(self, xp, view):
+        return xp.concatenate([view.qpos, view.qvel], axis=1)
+
+
+class Heavy(Hopper):
+    gymnasium_id = "Hopper-v5"
+
+    @cached_property
+    def model(self) -> mujoco.MjModel:
+        model = mujoco.MjModel.from_xml_path(str(self.xml_path))
+        model.body_mass[1] *= 1.1
+        return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (MyHopper, "MyHopper is not a Gymnasium environment"),
+        (Goal, "Hopper-v5 cannot be made with Goal's keywords: .*goal"),
+        (Observes, r"an observation of Hopper-v5 has shape \(11,\), of Observes \(12,\)"),
+        (Heavy, "Hopper-v5 has another model than Heavy"),
+    ],
+)
+def test_what_gymnasium_would_score_must_be_the_task(kind: type[Hopper], problem: str) -> None:
+    said = unlike_gymnasium(kind())
+    assert said is not None and re.match(problem, said)
+    with pytest.raises(ValueError, match=problem):
+        evaluate(zeros, kind(), "gymnasium", episodes=1, seed=0, device=CPU)
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_our_tasks_are_gymnasiums(env_id: str) -> None:
+    assert unlike_gymnasium(task_class(env_id)(max_episode_steps=3)) is None
+
+
+def test_a_run_on_a_task_of_ones_own_is_scored_on_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {"env": f"{__name__}:MyHopper", "task": MyHopper(), "eval": {"every": 0, "final_episodes": 3}}
+    run = train(small("td3", run_dir=tmp_path / "run", total_steps=80, **changes))
+    assert "mean return in native over 3 episodes, trained policy:" in capsys.readouterr().out
+    final = json.loads((run / "final.json").read_text())
+    for who in ("trained", "random"):
+        assert final[who]["where"] == "native" and len(final[who]["returns"]) == 3
+        assert max(final[who]["returns"]) <= 1.001
+    result = evaluate_run(run, episodes=2)
+    assert result.where == "native" and max(result.returns) <= 1.001
+    with pytest.raises(RunError, match="--backend gymnasium: MyHopper is not a Gymnasium environment"):
+        evaluate_run(run, backend="gymnasium")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +180,7 @@ def test_evaluate_reads_a_run(finished_run: Path, tmp_path: Path) -> None:
     done = command("evaluate", tmp_path, str(finished_run), "--episodes", "2", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
+    assert report["backend"] == "gymnasium"
     assert report["lengths"] == [1000, 1000] and len(report["returns"]) == 2
     assert report["mean_return"] == pytest.approx(sum(report["returns"]) / 2)
     assert report["std_return"] >= 0
