@@ -13,7 +13,8 @@ from mjxrl.envs.task import Task
 from mjxrl.machine import devices, threads
 from mjxrl.replay import Replay
 from mjxrl.training import launch
-from mjxrl.worlds.vector_env import VectorEnv, observation_size
+from mjxrl.worlds.shapes import observation_size
+from mjxrl.worlds.vector_env import VectorEnv
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, Protocol
 
 import mujoco
@@ -10,7 +11,7 @@ import numpy as np
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Array, Distribution, Namespace, Reset, Task, View
-from mjxrl.errors import TaskError, UnavailableError
+from mjxrl.errors import Refusal, TaskError, UnavailableError
 from mjxrl.machine.devices import WITHOUT_WARP
 
 State = Any  # a pytree of arrays on MJX, a token over buffers on native
@@ -76,9 +77,12 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
     """`num_envs` worlds of `task` on a backend, whose libraries are imported only now.
 
     Raises:
+        Refusal: there is no such number of worlds.
         UnavailableError: the task cannot be simulated on this backend (the message says why).
     """
     config = config or PhysicsConfig()
+    if not isinstance(num_envs, Integral) or not 1 <= num_envs < 2**31:  # C's int
+        raise Refusal(f"num_envs {num_envs}: allowed: a whole number, at least 1")
     if backend == "native" and config.preset != "exact":
         raise UnavailableError(f"--physics.preset {config.preset}: allowed: exact on native, whose solver is the XML's")
     if task.analytic:

@@ -95,6 +95,8 @@ class NativePhysics(NumpyArrays):
         return {name: field.copy() for name, field in self._fields.items()}
 
     def set_where(self, state: NativePhysics, mask: np.ndarray, first: Reset) -> NativePhysics:
+        if mask.shape != (self.num_envs,):  # C ends the process over an index beyond its worlds
+            raise ValueError(f"the mask of worlds has shape {mask.shape}, wanted ({self.num_envs},)")
         ids = np.flatnonzero(mask).astype(np.int32)
         self._run(self._lib.mjb_reset, ids, None, _NO_STAGE)
         for name in ("qpos", "qvel", "mocap_pos", "mocap_quat"):

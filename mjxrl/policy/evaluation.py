@@ -20,7 +20,8 @@ from mjxrl.learners import make_learner
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
 from mjxrl.storage.trained_task import model_hash
-from mjxrl.worlds.vector_env import VectorEnv, observation_size
+from mjxrl.worlds.shapes import observation_size
+from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import Worlds
 
 Policy = Callable[[Tensor], Tensor]  # obs (N, O) to actions (N, A) in [-1, 1]

@@ -17,7 +17,7 @@ from mjxrl.policy.policy import Policy, PolicyInfo, load_policy, save_policy
 from mjxrl.storage import checkpoint
 from mjxrl.storage.files import write_atomically
 from mjxrl.storage.run_dir import load_config
-from mjxrl.worlds.vector_env import observation_size
+from mjxrl.worlds.shapes import observation_size
 
 ONNX = "policy.onnx"
 WITHOUT_ONNX = "--onnx: allowed with the ONNX packages: pip install 'mjxrl[onnx]'"

@@ -85,12 +85,12 @@ def load_config(path: Path, xml_file: str | None = None, *, as_trained: bool = F
         RunError: there is no run, its config.json cannot be read, or its task cannot be made.
     """
     options, trained = _read(path)
-    keywords = options.pop("task", None) or {}
-    if as_trained and trained:
-        keywords |= trained["keywords"]
-    if xml_file is not None:
-        keywords["xml_file"] = xml_file
     try:
+        keywords = options.pop("task") or {}
+        if as_trained and trained:
+            keywords |= trained["keywords"]
+        if xml_file is not None:
+            keywords["xml_file"] = xml_file
         task = _built(_task_class(options["env"], trained), keywords)
         if xml_file is None and trained_task.model_is_lost(task, trained if as_trained else None):
             task = trained_task.on_kept_model(path, task)

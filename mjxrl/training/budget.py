@@ -166,7 +166,7 @@ def jax_share(physics: float, wanted: float, free: float, total: float) -> float
 
 def widths(config: Config) -> tuple[int, int]:
     """Widths O and A of observations and actions."""
-    from mjxrl.worlds.vector_env import observation_size
+    from mjxrl.worlds.shapes import observation_size
 
     return observation_size(config.task), config.task.model.nu
 

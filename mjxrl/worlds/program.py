@@ -64,7 +64,7 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
     # the action too: MuJoCo quietly takes zeros for controls that are not finite
     finite = xp.isfinite(final_obs).all(axis=1) & xp.isfinite(reward) & xp.isfinite(action).all(axis=1)
     valid = finite & ~physics.diverged(simulated)
-    terminated = task.terminated(xp, after) | ~valid
+    terminated = xp.asarray(task.terminated(xp, after), bool) | ~valid
     truncated = (elapsed >= task.max_episode_steps) & valid
     done = terminated | truncated
 

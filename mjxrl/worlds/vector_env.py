@@ -12,11 +12,12 @@ from torch import Tensor
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
-from mjxrl.envs.task import Task, View
-from mjxrl.physics import Physics, field_shapes, make_physics
+from mjxrl.envs.task import Task
+from mjxrl.physics import Physics, make_physics
 from mjxrl.worlds.numpy_runner import NumpyRunner
 from mjxrl.worlds.program import EnvState, vector_reset, vector_set_state, vector_step
 from mjxrl.worlds.runner import Runner, require_idle
+from mjxrl.worlds.shapes import observation_size
 from mjxrl.worlds.worlds import StepResult, Worlds
 
 
@@ -49,16 +50,18 @@ class VectorEnv(Worlds):
             stagger: start the first episodes at random points of the time limit.
 
         Raises:
+            TaskError: one of the task's functions returns what worlds cannot use.
             ValueError: the task cannot be simulated on this backend (the message says why).
         """
         self.task, self.num_envs, self.device = task, num_envs, device
         self.max_episode_steps = task.max_episode_steps
+        self.obs_size = observation_size(task)
         self._physics, self._runner = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
         self._seed = seed
         self._reset = self._runner.compile(partial(vector_reset, task, self._physics, stagger))
         self._set_state = self._runner.compile(partial(vector_set_state, task, self._physics))
         self._step = self._runner.compile(partial(vector_step, task, self._physics))
-        self.obs_size, self.action_size = observation_size(task), len(self._physics.ctrl_low)
+        self.action_size = len(self._physics.ctrl_low)
 
     @property
     def control_range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -209,13 +212,6 @@ def make_vec(
     settings.keep_mujoco_log_out_of_the_way()
     task = (env_id if isinstance(env_id, type) else task_class(env_id))(**task_keywords)
     return VectorEnv(task, num_envs, backend=chosen, device=torch.device(kind), seed=seed, physics=physics)
-
-
-def observation_size(task: Task) -> int:
-    """Length O of one observation of `task`, found by evaluating it on zeros."""
-    arrays = {name: np.zeros((1, *shape)) for name, shape in field_shapes(task).items()}
-    carry = task.reset(np, {name: np.zeros((1, size)) for name, (_, size) in task.reset_noise().items()}).carry
-    return task.observation(np, View(arrays, dict(carry))).shape[1]
 
 
 def _backend(

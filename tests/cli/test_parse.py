@@ -202,7 +202,7 @@ class TestEvaluate:
             options = parse_options(argv)
             assert (options.run_dir, options.episodes, options.json) == (Path(run), 3, True)
         options = parse_options([run])
-        assert (options.episodes, options.json, options.backend) == (10, False, "gymnasium")
+        assert (options.episodes, options.json, options.backend) == (10, False, "auto")
 
     def test_refusals(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         [line] = refusals([], capsys, parse_options)
