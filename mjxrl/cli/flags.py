@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from mjxrl.config.rules import RULES, flag, problem
+from mjxrl.config.rules import RULES, TASK_RULES, flag, problem
 
 
 class Words(NamedTuple):
@@ -77,10 +77,11 @@ def check(argv: list[str], flags: Mapping[str, tuple[str, Any]]) -> Words:
         i = i if equals else i + len(values)
         if hint is bool and equals:
             words.problems.append(f"{name} {inline}: allowed: no value, the flag alone")
-        elif fits(hint, values):
+        elif fits(hint, values) and (path not in TASK_RULES or TASK_RULES[path].holds(hint(values[0]))):
             words.good.extend([f"{name}={inline}"] if equals else [name, *values])
         else:
-            allowed = RULES[path].allowed if path in RULES else in_words(hint)
+            rule = RULES.get(path) or TASK_RULES.get(path)
+            allowed = rule.allowed if rule else in_words(hint)
             words.problems.append(problem(name[2:], tuple(values), allowed))
     return words
 

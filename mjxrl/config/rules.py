@@ -122,6 +122,9 @@ RULES: dict[str, Rule] = {
     "checkpoint.keep": _COUNT,
 }
 
+# of keywords that every task has; a task cannot even be made with another value
+TASK_RULES = {"task.frame_skip": _COUNT, "task.max_episode_steps": _COUNT}
+
 
 def flag(path: str) -> str:
     """The command-line flag of a field: `learner.batch_size` is `--learner.batch-size`."""

@@ -8,15 +8,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from mjxrl.config import Config
 from mjxrl.envs import task_class
-from mjxrl.envs.task import Task
 from mjxrl.errors import RunError, TaskError
 from mjxrl.machine import versions
 from mjxrl.storage import locks, trained_task
 from mjxrl.storage.files import digest, plain, write_atomically
+
+if TYPE_CHECKING:
+    from mjxrl.envs.task import Task
 
 CONFIG = "config.json"
 TRAINED = "trained_task"  # beside the options

@@ -13,14 +13,18 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mujoco
 import numpy as np
 
-from mjxrl.envs.task import Task
 from mjxrl.errors import TaskError
+from mjxrl.machine.versions import installed
 from mjxrl.storage.files import plain, write_atomically
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from mjxrl.envs.task import Task
 
 MODEL = "model.mjb"
 
@@ -30,13 +34,15 @@ def description(task: Task) -> dict[str, Any]:
     return {
         "keywords": _keywords(task),
         "model": model_hash(task.model),
-        "mujoco": mujoco.__version__,
+        "mujoco": installed("mujoco"),
         "folder": _import_folder(type(task)),
     }
 
 
 def keep_model(run_dir: Path, task: Task) -> None:
     """Write the compiled model into the run's folder."""
+    import mujoco  # help and refusals do without
+
     data = np.zeros(mujoco.mj_sizeModel(task.model), np.uint8)
     mujoco.mj_saveModel(task.model, None, data)
     write_atomically(run_dir / MODEL, data.tobytes())
@@ -104,13 +110,13 @@ def _contents(model: mujoco.MjModel) -> dict[str, bytes]:
 
 def _other_model(trained: Mapping[str, Any], task: Task) -> bool:
     """Whether the task's model is another one; another version of MuJoCo has other fields, and nobody can tell."""
-    return trained["mujoco"] == mujoco.__version__ and trained["model"] != model_hash(task.model)
+    return trained["mujoco"] == installed("mujoco") and trained["model"] != model_hash(task.model)
 
 
 def _differences(kept: Path, model: mujoco.MjModel) -> str:
     """The names of the fields in which a model differs from the kept one, the first few."""
     try:
-        then = _contents(mujoco.MjModel.from_binary_path(str(kept)))
+        then = _contents(type(model).from_binary_path(str(kept)))
     except ValueError:
         return "numbers"
     names = [name for name, content in _contents(model).items() if then.get(name) != content]

@@ -58,6 +58,7 @@ class TestConfig:
         assert (config.learner.updates_per_step, config.learner.policy_delay) == (16, 2)
         assert (config.learner.gamma, config.learner.layer_norm) == (0.9, True)
         assert (config.task.ctrl_cost_weight, config.task.forward_reward_weight) == (0.3, 1.0)
+        assert parse_config([*argv, "--task.max-episode-steps", "7"]).task.max_episode_steps == 7
 
     def test_the_preset_is_read_before_the_defaults(self) -> None:
         config = parse_config([*ON_CPU, "--learner.tau", "0.1", "--preset", "laptop"])
@@ -114,6 +115,8 @@ class TestRefusals:
             ("--learner.layer-norm yes", "yes: not expected here", "--help"),
             ("--learner.batch-size 256 --replay.capacity 200", "--learner.batch-size 256: allowed: ", "200"),
             ("--task.healthy-z-range 1", "--task.healthy-z-range 1: allowed: ", "2 values, each a number"),
+            ("--task.max-episode-steps 0", "--task.max-episode-steps 0: allowed: ", "a whole number, at least 1"),
+            ("--task.frame-skip often", "--task.frame-skip often: allowed: ", "a whole number, at least 1"),
             ("--task.reset-noise-scale big", "--task.reset-noise-scale big: allowed: ", "a number"),
             ("--lerner.gamma 0.9", "--lerner.gamma 0.9: no such flag (did you mean --learner.gamma?)", "--help lists"),
             ("--seeed", "--seeed: no such flag (did you mean --seed?)", "--help lists"),

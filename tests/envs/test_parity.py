@@ -159,8 +159,8 @@ def case_name(value: Any) -> str:
 def test_every_keyword_is_varied(env_id: str) -> None:
     varied = {name for keywords in OTHER_KEYWORDS[env_id] for name in keywords}
     all_of_them = {field.name for field in dataclasses.fields(task_class(env_id))}
+    # elsewhere: test_tasks.py, test_resets.py; the time limit is varied where it makes a difference in STEPS
     assert varied | {"xml_file", "reset_noise_scale", "max_episode_steps"} >= all_of_them
-    # those: test_tasks.py, test_resets.py, and the last one where it makes a difference in STEPS
 
 
 def assert_same_step(env: VectorEnv, result: StepResult, world: int, gym: Gym, ctrl: np.ndarray) -> bool:

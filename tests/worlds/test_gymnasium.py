@@ -32,6 +32,13 @@ def test_spaces_are_gymnasiums(env_id: str) -> None:
     assert ours.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
 
 
+def test_the_time_limit_is_a_keyword() -> None:
+    for env in (make("Pendulum-v1", max_episode_steps=3), make("Pendulum-v1")):
+        env.reset(seed=0)
+        ends = [bool(env.step(np.zeros((4, 1), np.float32))[3].all()) for _ in range(3)]
+        assert ends == [False, False, env.spec.kwargs.get("max_episode_steps") == 3]
+
+
 def test_actions_are_in_control_units() -> None:
     """Humanoid's range is 0.4: the control cost, which is Gymnasium's, tells what was applied."""
     env = make("Humanoid-v5", numpy=True)
