@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from mjxrl.networks.statistics import ReturnScale, RunningNorm
 from mjxrl.replay import Batch, Indices, Replay
 from mjxrl.storage.state import Part, State, check_fit, flatten, restore
 from mjxrl.worlds.worlds import StepResult
+
+PER_WORLD, ADDED = ({f"return_scale.{name}" for name in names} for names in (ReturnScale.PER_WORLD, ReturnScale.ADDED))
 
 
 class Learner:
@@ -43,7 +47,10 @@ class Learner:
         self.config, self.algorithm = config, algorithm
         self.device, self.dtype = torch.device(device), dtype
         self.norm = RunningNorm(obs_size, device, dtype, enabled=settings.normalize_obs)
-        self.return_scale = ReturnScale(config.num_envs, settings.gamma, device, dtype, enabled=settings.scale_rewards)
+        window = math.ceil(config.replay.capacity / config.num_envs)
+        self.return_scale = ReturnScale(
+            config.num_envs, settings.gamma, window, device, dtype, enabled=settings.scale_rewards
+        )
         self.updates = Updates(algorithm, self.prepare, settings.policy_delay)
         self._noise_shape = algorithm.noise_per_update, settings.batch_size, action_size
         self._made = 0  # updates so far; known to the host, so that the policy delay needs no sync
@@ -77,11 +84,10 @@ class Learner:
         """The batch as the losses want it: invalid numbers zeroed, rewards scaled, both observations under the same
         statistics."""
         batch = without_invalid(batch)
-        factor = self.return_scale.factor
         return batch._replace(
             obs=self.norm.normalize(batch.obs),
             next_obs=self.norm.normalize(batch.next_obs),
-            reward=batch.reward if factor is None else batch.reward * factor,
+            reward=self.return_scale.scale(batch.reward),
         )
 
     def warm_up(self, replay: Replay) -> None:
@@ -143,12 +149,13 @@ class Learner:
         return {**flatten(self._parts()), "updates": torch.tensor(self._made)}
 
     def load_state_dict(self, state: State) -> None:
-        """Copy a saved state in, so that training continues bit for bit.
+        """Copy a saved state in, so that training continues bit for bit. What earlier versions did not save stays.
 
         Raises:
             ValueError: a tensor is missing, unknown or of another shape; nothing has been changed then.
         """
-        check_fit(state, self.state_dict())
+        expected = self.state_dict()
+        check_fit({name: expected[name] for name in ADDED & expected.keys()} | state, expected)
         restore(self._parts(), state)
         self._made = int(state["updates"])
 
@@ -163,8 +170,7 @@ class Learner:
             ValueError: a tensor is missing or of another shape; nothing has been changed then.
         """
         parts = {**self.algorithm.networks, "norm": self.norm, "return_scale": self.return_scale}
-        expected = flatten(parts)
-        expected.pop(running := "return_scale.returns", None)  # belongs to the worlds of that run
-        weights = {name: x for name, x in state.items() if name.partition(".")[0] in parts and name != running}
-        check_fit(weights, expected)
+        expected = {name: x for name, x in flatten(parts).items() if name not in PER_WORLD}
+        weights = {name: x for name, x in state.items() if name.partition(".")[0] in parts and name not in PER_WORLD}
+        check_fit({name: expected[name] for name in ADDED & expected.keys()} | weights, expected)
         restore(parts, weights)

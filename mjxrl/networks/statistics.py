@@ -1,4 +1,4 @@
-"""Running statistics of observations and of returns, on the device."""
+"""Running statistics of observations and of returns, on the device; no single frame or episode decides them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ CLIP = 10.0  # standard deviations
 RETURN_LIMIT = 5.0  # scaled rewards: the largest return seen so far, at most
 EPSILON = 1e-2  # added to the standard deviation: inputs that hardly ever move (rare contact forces) must not explode
 
+# In deviations. All beyond CLIP looks the same to the networks; so far out it need not be known how far. Where more
+# than one frame in 30^2 is there, the deviation grows until it is not: a hundredfold within some per cent of frames.
+OUTLIER = 3 * CLIP
+HISTORY = 100  # vector steps without which nobody knows what is far
+EPISODES = 1000  # vector steps after which the largest return is that of whole episodes, in most tasks
+LARGER = 2.0  # times the largest return so far: what one episode can reach in the eyes of the statistics
+
 
 class RunningNorm:
     """Normalises observations by their running mean and standard deviation.
 
     Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances", in the
-    form that holds mean and variance rather than sums, which would outgrow float32.
+    form that holds mean and variance rather than sums, which would outgrow float32. Once a vector step brings less than
+    1 / HISTORY of all frames, each counts as at most OUTLIER deviations from the mean (it is winsorised): an explosion
+    does not blind an input for as long as the run has lasted, and a distribution that moves is followed all the same.
 
     Args:
         size: observation width O.
@@ -47,10 +56,12 @@ class RunningNorm:
         rows = mask.unsqueeze(-1)
         added = mask.sum()
         divisor = added.clamp(min=1)
-        batch_mean = torch.where(rows, batch, 0).sum(0) / divisor
-        batch_var = torch.where(rows, (batch - batch_mean).square(), 0).sum(0) / divisor
         # The batch's share of all frames; 0 if none counts, 1 for the first batch.
         share = (added / (self.count + added).clamp(min=1)).to(self.mean.dtype)
+        reach = torch.where(share * HISTORY > 1, torch.inf, OUTLIER / self._inverse_std)
+        batch = batch.clamp(self.mean - reach, self.mean + reach)
+        batch_mean = torch.where(rows, batch, 0).sum(0) / divisor
+        batch_var = torch.where(rows, (batch - batch_mean).square(), 0).sum(0) / divisor
         delta = batch_mean - self.mean
         self.mean.add_(share * delta)
         self.var.add_(share * (batch_var - self.var + (1 - share) * delta.square()))
@@ -83,68 +94,102 @@ class ReturnScale:
     """Scales rewards to returns of a standard deviation of about 1, at most about RETURN_LIMIT, whatever units a task's
     rewards have: critics then need no range of values set by hand.
 
-    The factor is 1 / max(std G, max |G| / RETURN_LIMIT) over G_t = r_t + gamma G_(t-1) so far, within each world's
-    episode. G, which sums backwards, stands in for the returns that critics estimate; those may be larger, by
-    less than 1 + gamma, which is why a categorical critic's range is twice the limit. Lee et al. (2025),
-    "Hyperspherical Normalization for Scalable Deep Reinforcement Learning", arXiv 2502.15280.
+    The factor is 1 / max(std G, max |G| / RETURN_LIMIT) over G_t = r_t + gamma G_(t-1), within each world's episode. G,
+    which sums backwards, stands in for the returns that critics estimate; those may be larger, by less than 1 + gamma,
+    which is why a categorical critic's range is twice the limit. Lee et al. (2025), "Hyperspherical Normalization for
+    Scalable Deep Reinforcement Learning", arXiv 2502.15280.
+
+    The maximum, unlike theirs, forgets: it is that of the last one to two windows. A window is as long as the replay,
+    so that it covers what the critics learn from, and little else. And it survives explosions: after EPISODES vector
+    steps G counts as at most LARGER times what the maximum was as its episode began. A single episode can double it,
+    then, and returns that really grow double it with every round of episodes.
 
     Args:
         num_envs: worlds N.
         gamma: discount per step.
+        window: vector steps that the replay holds.
         device: where the statistics live.
         dtype: of the statistics.
-        enabled: if false, `factor` is None and there is no state.
+        enabled: if false, rewards stay as they are and there is no state.
     """
+
+    PER_WORLD = "returns", "ceiling"
+    """What of the state belongs to the worlds: without it a run may go on in others."""
+    ADDED = "before", "ceiling", "steps"
+    """What of the state checkpoints of earlier versions lack; it is then as in a new run."""
 
     def __init__(
         self,
         num_envs: int,
         gamma: float,
+        window: int,
         device: torch.device | str,
         dtype: torch.dtype = torch.float32,
         *,
         enabled: bool = True,
     ) -> None:
-        self._gamma = gamma
+        self._gamma, self._window = gamma, window
+        self._steps = 0  # known to the host, so that windows end without a sync
         self._stats = RunningNorm(1, device, dtype, enabled=enabled)
-        self._returns = torch.zeros(num_envs, device=device, dtype=dtype)
-        self._largest = torch.zeros((), device=device, dtype=dtype)
+        self._tensors = {
+            "returns": torch.zeros(num_envs, device=device, dtype=dtype),  # G
+            "ceiling": torch.full((num_envs,), torch.inf, device=device, dtype=dtype),  # of |G|, in this episode
+            "largest": torch.zeros((), device=device, dtype=dtype),  # |G| in this window
+            "before": torch.zeros((), device=device, dtype=dtype),  # and in the one before
+        }
         self.factor = torch.ones((), device=device, dtype=dtype) if enabled else None
         """0-d, what rewards are multiplied with; changes in place."""
+
+    def scale(self, reward: Tensor) -> Tensor:
+        """Rewards as critics see them; one that only an explosion can give counts as the end of their range."""
+        if self.factor is None:
+            return reward
+        return (reward * self.factor).clamp(-LARGER * RETURN_LIMIT, LARGER * RETURN_LIMIT)
 
     @torch.no_grad()
     def update(self, reward: Tensor, ended: Tensor, valid: Tensor) -> None:
         """Add one vector step: rewards, (N,); where the episode ended, (N,) bool; which worlds count, (N,) bool."""
         if self.factor is None:
             return
-        self._returns.mul_(self._gamma).add_(torch.where(valid, reward, 0))
-        self._stats.update(self._returns.unsqueeze(-1), valid)
-        self._largest.copy_(torch.maximum(self._largest, torch.where(valid, self._returns.abs(), 0).max()))
-        self._returns.masked_fill_(ended | ~valid, 0)
+        returns, ceiling, largest, before = self._tensors.values()
+        returns.mul_(self._gamma).add_(torch.where(valid, reward, 0)).clamp_(-ceiling, ceiling)
+        self._stats.update(returns.unsqueeze(-1), valid)
+        largest.copy_(torch.maximum(largest, torch.where(valid, returns.abs(), 0).max()))
+        begins = ended | ~valid
+        returns.masked_fill_(begins, 0)
+        self._steps += 1
+        if self._steps % self._window == 0:
+            before.copy_(largest)
+            largest.zero_()
+            begins = torch.ones_like(begins)  # episodes that never end may grow too
+        if self._steps >= EPISODES:
+            known = torch.maximum(largest, before)
+            ceiling.copy_(torch.where(begins, torch.where(known > 0, LARGER * known, torch.inf), ceiling))
         self._refresh()
 
     def restart(self) -> None:
         """Every world begins a new episode."""
-        self._returns.zero_()
+        self._tensors["returns"].zero_()
 
     def _refresh(self) -> None:
         if self.factor is not None:
-            spread = torch.maximum(self._stats.var.sqrt()[0], self._largest / RETURN_LIMIT)
-            self.factor.copy_(torch.where(self._largest > 0, 1 / spread.clamp(min=1e-12), 1))
+            largest = torch.maximum(self._tensors["largest"], self._tensors["before"])
+            spread = torch.maximum(self._stats.var.sqrt()[0], largest / RETURN_LIMIT)
+            self.factor.copy_(torch.where(spread > 0, 1 / spread.clamp(min=1e-12), 1))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of the statistics and of each world's running return; empty when disabled."""
         if self.factor is None:
             return {}
-        own = {"returns": self._returns.clone(), "largest": self._largest.clone()}
-        return self._stats.state_dict() | own
+        own = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        return {**self._stats.state_dict(), **own, "steps": torch.tensor(self._steps)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Copy saved statistics in; without `returns`, the worlds' running returns stay."""
+        """Copy saved statistics in; what of PER_WORLD or ADDED is missing stays."""
         if self.factor is None:
             return
         self._stats.load_state_dict(state)
-        self._largest.copy_(state["largest"])
-        if "returns" in state:
-            self._returns.copy_(state["returns"])
+        for name in self._tensors.keys() & state.keys():
+            self._tensors[name].copy_(state[name])
+        self._steps = int(state.get("steps", self._steps))
         self._refresh()

@@ -75,7 +75,7 @@ class TestReturnScale:
         rng = np.random.default_rng(0)
         reward = rng.normal(3, 20, (50, 3))
         ended, valid = rng.random((50, 3)) < 0.1, rng.random((50, 3)) > 0.1
-        scale = ReturnScale(3, 0.9, "cpu", torch.float64)
+        scale = ReturnScale(3, 0.9, 1000, "cpu", torch.float64)
         for t in range(50):
             poisoned = np.where(valid[t], reward[t], np.nan)
             scale.update(torch.tensor(poisoned), torch.tensor(ended[t]), torch.tensor(valid[t]))
@@ -95,7 +95,7 @@ class TestReturnScale:
     @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e5])
     def test_the_unit_of_reward_does_not_matter(self, unit):
         g = torch.Generator().manual_seed(0)
-        scale, all_valid = ReturnScale(4, 0.99, "cpu"), torch.ones(4, dtype=torch.bool)
+        scale, all_valid = ReturnScale(4, 0.99, 1000, "cpu"), torch.ones(4, dtype=torch.bool)
         rewards = torch.randn(400, 4, generator=g) + 0.5
         for reward in rewards:
             scale.update(unit * reward, ~all_valid, all_valid)
@@ -108,7 +108,7 @@ class TestReturnScale:
         assert 1 < largest <= RETURN_LIMIT * 1.0001
 
     def test_before_any_reward_nothing_is_scaled(self):
-        scale, yes = ReturnScale(2, 0.9, "cpu"), torch.ones(2, dtype=torch.bool)
+        scale, yes = ReturnScale(2, 0.9, 1000, "cpu"), torch.ones(2, dtype=torch.bool)
         assert scale.factor is not None and scale.factor == 1
         scale.update(torch.zeros(2), ~yes, yes)
         assert scale.factor == 1
@@ -134,6 +134,17 @@ class TestReturnScale:
         other.load_weights(source.state_dict())
         assert other.return_scale.factor == source.return_scale.factor != 1
         assert other.state_dict()["return_scale.returns"].tolist() == [0.0] * (WORLDS + 3)
+
+    @both
+    def test_a_checkpoint_of_before_the_scale_forgot_still_loads(self, algo):
+        source, fresh = learner_of(algo, scale_rewards=True), learner_of(algo, seed=1, scale_rewards=True)
+        seen(source)
+        added = {f"return_scale.{name}" for name in ReturnScale.ADDED}
+        old = {name: tensor for name, tensor in source.state_dict().items() if name not in added}
+        assert len(old) == len(source.state_dict()) - 3
+        fresh.load_state_dict(old)
+        assert fresh.return_scale.factor == source.return_scale.factor != 1
+        learner_of(algo, seed=2, scale_rewards=True).load_weights(old)
 
 
 class TestExploration:
