@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from mjxrl.cli.parse import parse_config, refuse
-from mjxrl.errors import RunError, UnavailableError
+from mjxrl.errors import Refusal
 from mjxrl.machine import devices, settings
 
 
@@ -19,7 +19,7 @@ def main() -> int:
 
     try:
         return train(config)
-    except (RunError, UnavailableError) as error:
+    except Refusal as error:
         refuse([str(error)])
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -87,17 +87,17 @@ def load_config(path: Path, xml_file: str | None = None, *, as_trained: bool = F
         RunError: there is no run, its config.json cannot be read, or its task cannot be made.
     """
     options, trained = _read(path)
+    kind, keywords = _task_class(path, options["env"], trained), options.pop("task") or {}
+    if as_trained and trained:
+        keywords |= trained["keywords"]
+    if xml_file is not None:
+        keywords["xml_file"] = xml_file
     try:
-        keywords = options.pop("task") or {}
-        if as_trained and trained:
-            keywords |= trained["keywords"]
-        if xml_file is not None:
-            keywords["xml_file"] = xml_file
-        task = _built(_task_class(options["env"], trained), keywords)
+        task = _built(kind, keywords)
         if xml_file is None and trained_task.model_is_lost(task, trained if as_trained else None):
             task = trained_task.on_kept_model(path, task)
         return dataclasses.replace(_built(Config, options), task=task)
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise RunError(f"{path / CONFIG}: {error}") from None
 
 
@@ -116,6 +116,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         expected = content.get("sha256", digest(options))
         if digest(options) != expected:
             raise RunError(f"{file} was altered since the run wrote it")
+        if not {"env", "task"} <= options.keys():
+            raise KeyError
         return options, options.pop(TRAINED, None)
     except FileNotFoundError:
         raise RunError(f"{path}: allowed: a run directory (it has no {CONFIG})") from None
@@ -125,13 +127,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         raise RunError(f"{file} is not a run's configuration") from None
 
 
-def _task_class(env: str, trained: dict[str, Any] | None) -> type[Task]:
+def _task_class(path: Path, env: str, trained: dict[str, Any] | None) -> type[Task]:
     try:
         return task_class(env)
     except TaskError as error:
         folder = trained and ":" in env and trained["folder"]
         hint = f": allowed: with its folder on the path, as in PYTHONPATH={folder}, where it was" if folder else ""
-        raise TaskError(f"{error}{hint}") from None
+        raise RunError(f"{path / CONFIG}: {error}{hint}") from None
 
 
 def _new_folder(path: Path) -> Path:

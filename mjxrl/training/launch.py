@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.envs.task import Task
-from mjxrl.errors import CheckpointError, RunError, UnavailableError
+from mjxrl.errors import CheckpointError, Refusal, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
 from mjxrl.policy.evaluation import EvalResult, evaluate, random_policy, unlike_gymnasium
 from mjxrl.reporting.metrics import MetricsLogger
@@ -67,7 +67,7 @@ def train(config: Config) -> int:
         if config.resume:
             remarks += restore_newest(trainer)
         if weights:
-            with refusing(f"--init-from {config.init_from}"):
+            with refusing(f"--init-from {config.init_from}", ValueError):
                 trainer.session.learner.load_weights(weights)
         with MetricsLogger(
             path,
@@ -139,13 +139,13 @@ def leaving_nothing_if_refused(path: Path, *, new: bool) -> Iterator[None]:
 
 
 @contextmanager
-def refusing(what: str) -> Iterator[None]:
-    """Make a `RunError` of one line, which begins with the flag `what`, of any other ValueError of the block."""
+def refusing(what: str, kind: type[ValueError] = Refusal) -> Iterator[None]:
+    """Make a `RunError`, whose line begins with the flag `what`, of an error of this kind that names no flag itself."""
     try:
         yield
     except (RunError, UnavailableError):
         raise
-    except ValueError as error:
+    except kind as error:
         raise RunError(f"{what}: {' '.join(str(error).split())}") from None
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from mjxrl.config import Config
 from mjxrl.envs.half_cheetah import HalfCheetah
-from mjxrl.errors import RunError
+from mjxrl.errors import Refusal
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
-from tests.helpers.small_runs import small, train
+from tests.helpers.small_runs import Brief, small, train
 
 CHEETAH = {"env": "HalfCheetah-v5", "task": HalfCheetah()}
 NO_RANGE = """
@@ -24,7 +24,7 @@ NO_RANGE = """
 
 
 def refusal(config: Config, path: Path) -> str:
-    with pytest.raises(RunError) as error:
+    with pytest.raises(Refusal) as error:
         launch(config)
     assert not path.exists()
     assert "\n" not in str(error.value)
@@ -44,6 +44,17 @@ def test_a_model_that_cannot_be_simulated(tmp_path: Path) -> None:
         task = HalfCheetah(xml_file=str(xml))
         line = refusal(small("td3", run_dir=path, env="HalfCheetah-v5", task=task), path)
         assert line.startswith("--env HalfCheetah-v5") and wanted in line
+
+
+def test_a_bug_in_a_task_keeps_its_traceback(tmp_path: Path) -> None:
+    class Broken(Brief):
+        def reward(self, xp, before, after, action):
+            return {"sum": after.qpos + xp.zeros(5)}
+
+    with pytest.raises(ValueError, match="broadcast") as error:
+        launch(small("td3", run_dir=tmp_path / "run", env=f"{__name__}:Broken", task=Broken()))
+    assert error.traceback[-1].name == "reward" and not isinstance(error.value, Refusal)
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_of_another_size(tmp_path: Path) -> None:
