@@ -17,8 +17,8 @@ from mjxrl.errors import TaskError
 if TYPE_CHECKING:
     from .task import Task
 
-# Gymnasium id -> where the task is
-TASKS = {
+# Gymnasium's own suite: id -> where the task is
+SUITE = {
     "Ant-v5": "mjxrl.envs.ant:Ant",
     "HalfCheetah-v5": "mjxrl.envs.half_cheetah:HalfCheetah",
     "Hopper-v5": "mjxrl.envs.hopper:Hopper",
@@ -32,6 +32,13 @@ TASKS = {
     "Swimmer-v5": "mjxrl.envs.swimmer:Swimmer",
     "Walker2d-v5": "mjxrl.envs.walker2d:Walker2d",
 }
+# gymnasium-robotics'
+FETCH = {
+    f"Fetch{name}{reward}-v4": f"mjxrl.envs.fetch:Fetch{name}{reward}"
+    for name in ("Reach", "Push", "Slide", "PickAndPlace")
+    for reward in ("", "Dense")
+}
+TASKS = SUITE | FETCH
 
 
 def task_class(env_id: str) -> type[Task]:

@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import mujoco
@@ -58,6 +59,24 @@ class Reset(NamedTuple):
     mocap_quat: Array | None = None
 
 
+class Controls(NamedTuple):
+    """What drives a step: ctrl `(N, nu)` in control units, and where mocap bodies are meanwhile.
+
+    `mocap_pos` `(N, nmocap, 3)` in metres, `mocap_quat` `(N, nmocap, 4)`, which MuJoCo normalises; None leaves them.
+    """
+
+    ctrl: Array
+    mocap_pos: Array | None = None
+    mocap_quat: Array | None = None
+
+
+class Goals(NamedTuple):
+    """Columns of an observation: what is achieved, and what is wanted, G each."""
+
+    achieved: slice
+    desired: slice
+
+
 @dataclass(frozen=True)
 class Task:
     """Base of all tasks; subclass it, name the MJCF in `xml_file` and write the functions below.
@@ -68,6 +87,8 @@ class Task:
         fields: the MjData fields that the view holds, `time` `(N,)` in seconds among them, each shaped as in MjData.
         gymnasium_id: the Gymnasium environment that this very class equals; a subclass is another task and has none
             unless it names one.
+        goals: where observations hold a goal and what is achieved of it, if they do; `goal_reward` is then defined too.
+        refused_by: backends that cannot simulate the task, with the reason.
         max_contacts: contacts of each dimension (condim) that a world has at most, for which MJX then makes room; None:
             every pair of geoms that could touch. It decides MJX's cost; a step that fills it is counted.
         xml_file: the MJCF: a path that starts with / . or ~, or the name of one of Gymnasium's. A compiled model (.mjb)
@@ -78,6 +99,8 @@ class Task:
 
     fields: ClassVar[tuple[str, ...]] = ("qpos", "qvel")
     gymnasium_id: ClassVar[str | None] = None
+    goals: ClassVar[Goals | None] = None
+    refused_by: ClassVar[Mapping[str, str]] = MappingProxyType({})
     max_contacts: ClassVar[int | None] = None
 
     xml_file: str = ""
@@ -118,12 +141,28 @@ class Task:
         return xp.concatenate([view.qpos, view.qvel], axis=1)
 
     def reward(self, xp: Namespace, before: View, after: View, action: Array) -> dict[str, Array]:
-        """Named reward terms, each `(N,)`; their sum is the reward. `action` `(N, nu)` is in control units."""
+        """Named reward terms, each `(N,)`; their sum is the reward. `action` `(N, A)` is in control units."""
         raise NotImplementedError(f"{type(self).__name__} defines no reward")
 
     def terminated(self, xp: Namespace, view: View) -> Array:
         """Whether each world has reached a terminal state, `(N,)` bool; by default never."""
         return xp.zeros(view.qpos.shape[0], bool)
+
+    def goal_reward(self, xp: Namespace, achieved: Array, desired: Array) -> Array:
+        """The part of the reward that depends on the goal, `(...)`, for goals `(..., G)`; `xp` may be torch, too."""
+        raise NotImplementedError(f"{type(self).__name__} has no goals")
+
+    def outcome(self, xp: Namespace, view: View) -> dict[str, Array]:
+        """What to report of an episode that ends here, each `(N,)`; a `success` decides which policy is best."""
+        return {}
+
+    def controls(self, xp: Namespace, view: View, action: Array) -> Controls:
+        """What `action` `(N, A)`, in the units of `action_range`, makes of a step from `view`; by default itself."""
+        return Controls(action)
+
+    def settled(self, xp: Namespace, view: View) -> Array | None:
+        """A last edit after a step: the qpos `(N, nq)` to put in place, from which all fields are computed anew."""
+        return None
 
     def reset_noise(self) -> dict[str, tuple[Distribution, int]]:
         """The random numbers that one reset needs, by name: their distribution and how many per world."""
@@ -145,6 +184,15 @@ class Task:
         not simulate it.
         """
         raise NotImplementedError(f"{type(self).__name__} is simulated by MuJoCo")
+
+    @property
+    def action_range(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """What actions -1 and 1 stand for, `(A,)` each; None: the range of each control."""
+        return None
+
+    def from_gymnasium(self, obs: Any) -> np.ndarray:
+        """The observation `(O,)` that the one of Gymnasium's environment is here."""
+        return obs
 
     @property
     def analytic(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mjxrl.cli.parse import parse, refuse
 from mjxrl.config import PhysicsConfig
 from mjxrl.config.rules import RULES, problem
-from mjxrl.envs import TASKS, task_class
+from mjxrl.envs import SUITE, task_class
 from mjxrl.errors import UnavailableError
 from mjxrl.machine import devices, settings, versions
 
@@ -17,7 +17,7 @@ from mjxrl.machine import devices, settings, versions
 class Options:
     """Compare one environment step with Gymnasium's own, from the same states; exits 1 outside tolerance."""
 
-    env: tuple[str, ...] = tuple(TASKS)
+    env: tuple[str, ...] = tuple(SUITE)
     """Task ids; all by default."""
     backend: str = "native"
     """Physics: native | jax | warp."""
@@ -68,10 +68,10 @@ def parse_options(argv: list[str], prog: str = "mjxrl-parity") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
     options, problems = parse(Options(), argv, prog)
     if not options.env:
-        problems.append(f"--env: allowed: one or more of {', '.join(TASKS)}")
+        problems.append(f"--env: allowed: one or more of {', '.join(SUITE)}")
     for env in options.env:
-        if env not in TASKS:
-            problems.append(problem("env", env, f"one or more of {', '.join(TASKS)}"))
+        if env not in SUITE:
+            problems.append(problem("env", env, f"one or more of {', '.join(SUITE)}"))
     if options.backend not in ("native", "jax", "warp"):
         problems.append(problem("backend", options.backend, "native, jax, warp"))
     for name in ("preset", "iterations", "ls_iterations", "max_contacts", "threads"):

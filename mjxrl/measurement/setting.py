@@ -12,8 +12,7 @@ from mjxrl.config.presets import merged
 from mjxrl.envs.task import Task
 from mjxrl.machine import devices, threads
 from mjxrl.replay import Replay
-from mjxrl.training import launch
-from mjxrl.worlds.shapes import observation_size
+from mjxrl.training import budget, launch
 from mjxrl.worlds.vector_env import VectorEnv
 
 
@@ -35,7 +34,7 @@ class Setting:
     @property
     def sizes(self) -> tuple[int, int]:
         """Widths O and A of observations and actions."""
-        return observation_size(self.task), self.task.model.nu
+        return budget.widths(self.config)
 
     def synchronize(self) -> None:
         """Wait for torch's device; what jax computes is waited for by whoever reads it."""

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs.task import Array, Distribution, Namespace, Reset, Task, View
+from mjxrl.envs.task import Array, Controls, Distribution, Namespace, Reset, Task, View
 from mjxrl.errors import Refusal, TaskError, UnavailableError
 from mjxrl.machine.devices import WITHOUT_WARP
 
@@ -26,7 +26,7 @@ class Physics(Protocol):
     Attributes:
         xp: array namespace that the task's functions run on (numpy, or jax.numpy).
         num_envs: worlds.
-        ctrl_low, ctrl_high: range of each control, `(nu,)`.
+        ctrl_low, ctrl_high: what actions -1 and 1 stand for, `(A,)`: the range of each control, or the task's own.
     """
 
     xp: Namespace
@@ -38,8 +38,12 @@ class Physics(Protocol):
         """A first state of all worlds (the model's default pose) and the random state that `draw` advances."""
         ...
 
-    def step(self, state: State, ctrl: Array) -> State:
-        """Advance all worlds by `frame_skip` substeps under `ctrl` `(N, nu)`, in control units."""
+    def step(self, state: State, controls: Controls) -> State:
+        """Advance all worlds by `frame_skip` substeps under the same controls."""
+        ...
+
+    def place(self, state: State, qpos: Array) -> State:
+        """Put all worlds at `qpos` `(N, nq)`, where they are otherwise as they were, and recompute the view."""
         ...
 
     def view(self, state: State) -> Mapping[str, Array]:
@@ -85,6 +89,10 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
         raise Refusal(f"num_envs {num_envs}: allowed: a whole number, at least 1")
     if backend == "native" and config.preset != "exact":
         raise UnavailableError(f"--physics.preset {config.preset}: allowed: exact on native, whose solver is the XML's")
+    if backend in task.refused_by:
+        allowed = ", ".join(name for name in ("native", "jax", "warp") if name not in task.refused_by)
+        why = f"{type(task).__name__}: {task.refused_by[backend]}"
+        raise UnavailableError(f"--backend {backend}: allowed: {allowed} for {why}")
     if task.analytic:
         if backend == "native":
             from mjxrl.physics.analytic import NumpyAnalyticPhysics
@@ -117,11 +125,13 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
 
 
 def control_range(task: Task) -> tuple[Array, Array]:
-    """Limits of the task's controls, each `(nu,)`: actions in [-1, 1] are scaled to them.
+    """Limits of the task's actions, each `(A,)`, to which those in [-1, 1] are scaled: its own, or its controls'.
 
     Raises:
         TaskError: a control has no range, so that there is nothing to scale to; the message names its actuator.
     """
+    if task.action_range is not None:
+        return task.action_range
     model = task.model
     for actuator, (first, count) in enumerate(zip(model.actuator_ctrladr, model.actuator_ctrlnum, strict=True)):
         for control in range(count):

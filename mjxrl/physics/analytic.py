@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mjxrl.envs.task import Array, Namespace, Reset, Task
+from mjxrl.envs.task import Array, Controls, Namespace, Reset, Task
 from mjxrl.errors import TaskError
 from mjxrl.physics import control_range
 from mjxrl.physics.numpy_arrays import NumpyArrays
@@ -40,8 +40,11 @@ class AnalyticPhysics:
         self._task, self.num_envs = task, num_envs
         self.ctrl_low, self.ctrl_high = control_range(task)
 
-    def step(self, state: AnalyticState, ctrl: Array) -> AnalyticState:
-        return AnalyticState(*self._task.dynamics(self.xp, state.qpos, state.qvel, ctrl))
+    def step(self, state: AnalyticState, controls: Controls) -> AnalyticState:
+        return AnalyticState(*self._task.dynamics(self.xp, state.qpos, state.qvel, controls.ctrl))
+
+    def place(self, state: AnalyticState, qpos: Array) -> AnalyticState:
+        return state._replace(qpos=qpos)
 
     def view(self, state: AnalyticState) -> dict[str, Array]:
         return {name: getattr(state, name) for name in self._task.fields}

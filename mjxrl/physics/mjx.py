@@ -16,7 +16,7 @@ import numpy as np
 from mujoco import mjx
 
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs.task import Reset, Task
+from mjxrl.envs.task import Controls, Reset, Task
 from mjxrl.errors import Refusal, UnavailableError
 from mjxrl.physics import AFTER_THE_STEP, contacts, control_range, field_shapes, plane_capsule
 from mjxrl.physics.dropped import dropped
@@ -91,16 +91,24 @@ class MjxPhysics(JaxArrays):
         state = MjxState(batched, jnp.zeros(self.num_envs, jnp.int32))
         return committed(state, seed)
 
-    def step(self, state: MjxState, ctrl: jax.Array) -> MjxState:
+    def step(self, state: MjxState, controls: Controls) -> MjxState:
         def substep(_: int, carry: tuple[mjx.Data, jax.Array]) -> tuple[mjx.Data, jax.Array]:
             data, overflown = carry
             data, now = self._overflown(jax.vmap(mjx.step, in_axes=(None, 0))(self._model, data))
             return data, overflown | now
 
         with self._as_configured(), self._refusing():
-            start = (state.data.replace(ctrl=ctrl), jnp.zeros(self.num_envs, bool))
+            given = {name: value for name, value in controls._asdict().items() if value is not None}
+            start = (state.data.replace(**given), jnp.zeros(self.num_envs, bool))
             data, overflown = jax.lax.fori_loop(0, self._frame_skip, substep, start)
             return MjxState(self._finish(data), state.overflows + overflown)
+
+    def place(self, state: MjxState, qpos: jax.Array) -> MjxState:
+        wanted = set(self._fields) - _STATE
+        with self._as_configured():
+            fresh = jax.vmap(lambda data: self._recompute(data, wanted))(state.data.replace(qpos=qpos))
+        chosen = {_path(name): _get(fresh, name) for name in sorted(wanted)}
+        return state._replace(data=state.data.tree_replace({"qpos": qpos, **chosen}))
 
     def view(self, state: MjxState) -> dict[str, jax.Array]:
         # some are matrices here and rows of MjData's

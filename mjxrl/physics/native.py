@@ -16,7 +16,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from mjxrl.envs.task import Reset, Task
+from mjxrl.envs.task import Controls, Reset, Task
 from mjxrl.errors import TaskError
 from mjxrl.physics import AFTER_THE_STEP, control_range, field_shapes
 from mjxrl.physics.numpy_arrays import NumpyArrays
@@ -82,13 +82,20 @@ class NativePhysics(NumpyArrays):
     def init(self, seed: int) -> tuple[NativePhysics, np.random.Generator]:
         return self, np.random.default_rng(seed)
 
-    def step(self, state: NativePhysics, ctrl: np.ndarray) -> NativePhysics:
-        self.integration["ctrl"][...] = ctrl
+    def step(self, state: NativePhysics, controls: Controls) -> NativePhysics:
+        for name, value in controls._asdict().items():
+            if value is not None:
+                self.integration[name][...] = value
         self._warnings[...] = 0
         self._run(self._lib.mjb_step, None, self._frame_skip, _NO_STAGE)
         if self._rne_post:
             self._run(self._lib.mjb_apply, None, self._lib.mj_rnePostConstraint, None, 0)
             self._run(self._lib.mjb_forward, None, _NO_STAGE)  # copies bound fields out, which mjb_apply does not
+        return self
+
+    def place(self, state: NativePhysics, qpos: np.ndarray) -> NativePhysics:
+        self.integration["qpos"][...] = qpos
+        self._run(self._lib.mjb_forward, None, _ALL_STAGES)
         return self
 
     def view(self, state: NativePhysics) -> dict[str, np.ndarray]:

@@ -166,9 +166,10 @@ def jax_share(physics: float, wanted: float, free: float, total: float) -> float
 
 def widths(config: Config) -> tuple[int, int]:
     """Widths O and A of observations and actions."""
+    from mjxrl.physics import control_range
     from mjxrl.worlds.shapes import observation_size
 
-    return observation_size(config.task), config.task.model.nu
+    return observation_size(config.task), len(control_range(config.task)[0])
 
 
 def free_bytes(place: str) -> float:

@@ -51,9 +51,9 @@ class NumpyRunner:
         return self._results(result)
 
     def _results(self, result: StepResult) -> StepResult:
-        *arrays, terms = result
-        tensors = [self.to_torch(array) for array in arrays]
-        return StepResult(*tensors, reward_terms={name: self.to_torch(term) for name, term in terms.items()})
+        plain, named = result[:-2], result[-2:]
+        mapped = ({name: self.to_torch(array) for name, array in content.items()} for content in named)
+        return StepResult._make([*map(self.to_torch, plain), *mapped])
 
     def save(self) -> dict[str, np.ndarray]:
         return arrays_of(self.state)

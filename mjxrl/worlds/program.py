@@ -52,13 +52,17 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
     ctrl = center + half * action
 
     before = state.view
-    simulated = physics.step(state.physics, ctrl)
+    simulated = physics.step(state.physics, task.controls(xp, before, ctrl))
     after = View(physics.view(simulated), before.carry)
+    qpos = task.settled(xp, after)
+    if qpos is not None:
+        simulated = physics.place(simulated, qpos)
+        after = View(physics.view(simulated), before.carry)
     after = after._replace(carry=task.next_carry(xp, before, after, ctrl))
 
     terms = task.reward(xp, before, after, ctrl)
     reward = sum(terms.values())
-    final_obs = task.observation(xp, after)
+    final_obs, outcome = task.observation(xp, after), task.outcome(xp, after)
     elapsed = state.elapsed + 1
 
     # the action too: MuJoCo quietly takes zeros for controls that are not finite
@@ -71,7 +75,7 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
     # a diverged world's numbers must not reach statistics or losses: 0 * nan is nan
     final_obs = xp.where(valid[:, None], final_obs, 0.0)
     reward = xp.where(valid, reward, 0.0)
-    terms = {name: xp.where(valid, term, 0.0) for name, term in terms.items()}
+    terms, outcome = ({name: xp.where(valid, x, 0.0) for name, x in named.items()} for named in (terms, outcome))
 
     def restart(operand: tuple[EnvState, Array]) -> tuple[EnvState, Array]:
         state, obs = operand
@@ -85,7 +89,7 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
 
     going_on = EnvState(simulated, after, elapsed, state.random)
     state, obs = physics.when(done.any(), restart, (going_on, final_obs))
-    return state, StepResult(obs, reward, terminated, truncated, final_obs, valid, terms)
+    return state, StepResult(obs, reward, terminated, truncated, final_obs, valid, terms, outcome)
 
 
 def _where(xp: Any, mask: Array, new: Array, old: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs.task import Distribution, Reset, Task, View
+from mjxrl.envs.task import Controls, Distribution, Reset, Task, View
 from mjxrl.errors import TaskError
 from mjxrl.physics import field_shapes, make_physics
 
@@ -41,10 +41,19 @@ def observation_size(task: Task) -> int:
     ctrl = np.tile((physics.ctrl_low + physics.ctrl_high) / 2, (check.worlds, 1))
     if task.analytic:
         check.moved(task.dynamics(np, before.qpos, before.qvel, ctrl))
-    after = View(physics.view(physics.step(state, ctrl)), before.carry)
+    controls = check.controls(task.controls(np, before, ctrl))
+    after = View(physics.view(physics.step(state, controls)), before.carry)
+    settled = task.settled(np, after)
+    if settled is not None:
+        check.array("settled", settled, (task.model.nq,))
     after = after._replace(carry=check.next_carry(before.carry, task.next_carry(np, before, after, ctrl)))
     check.terms(task.reward(np, before, after, ctrl))
     check.array("terminated", task.terminated(np, after), (), _TRUTH, or_scalar=True)
+    for name, value in task.outcome(np, after).items():
+        check.array(f"outcome: {name!r}", value, ())
+    if task.goals is not None:
+        achieved, desired = (task.observation(np, after)[:, columns] for columns in task.goals)
+        check.array("goal_reward", task.goal_reward(np, achieved, desired), ())
     return size
 
 
@@ -94,12 +103,18 @@ class _Check:
         model = self._model
         self.array("reset: qpos", first.qpos, (model.nq,))
         self.array("reset: qvel", first.qvel, (model.nv,))
-        for name, size in (("mocap_pos", 3), ("mocap_quat", 4)):
-            if getattr(first, name) is not None:
-                self.array(f"reset: {name}", getattr(first, name), (model.nmocap, size))
+        self._mocap("reset", first)
         for name, value in self._dict("reset: carry", first.carry).items():
             self.array(f"reset: carry {name!r}", value, np.shape(value)[1:])
         return first
+
+    def controls(self, controls: Any) -> Controls:
+        """What `controls` returned."""
+        if not isinstance(controls, Controls):
+            raise self._wrong("controls", controls, "a Controls")
+        self.array("controls: ctrl", controls.ctrl, (self._model.nu,))
+        self._mocap("controls", controls)
+        return controls
 
     def next_carry(self, before: Mapping[str, Any], carry: Any) -> Mapping[str, Any]:
         """What `next_carry` returned, after the carry `before`."""
@@ -124,6 +139,11 @@ class _Check:
             raise self._error("reward", "is empty", "at least one term")
         for name, term in reward.items():
             self.array(f"reward: term {name!r}", term, (), or_scalar=True)
+
+    def _mocap(self, what: str, places: Reset | Controls) -> None:
+        for name, size in (("mocap_pos", 3), ("mocap_quat", 4)):
+            if getattr(places, name) is not None:
+                self.array(f"{what}: {name}", getattr(places, name), (self._model.nmocap, size))
 
     def _dict(self, what: str, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):

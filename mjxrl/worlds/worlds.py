@@ -28,6 +28,8 @@ class _Fields(NamedTuple):
     """(N,) bool, false where the simulation broke down: the episode ended, and its numbers, zeros, do not count."""
     reward_terms: dict[str, Tensor]
     """Named parts of the reward, (N,) each, of which the mean is logged."""
+    outcome: dict[str, Tensor]
+    """Named numbers, (N,) each, of which the mean over episode ends is logged; `success` tells policies apart."""
 
 
 class StepResult(_Fields):
@@ -44,10 +46,13 @@ class StepResult(_Fields):
         final_obs: Tensor,
         valid: Tensor | None = None,
         reward_terms: dict[str, Tensor] | None = None,
+        outcome: dict[str, Tensor] | None = None,
     ) -> StepResult:
-        """By default all worlds are valid and the reward has no named parts."""
+        """By default all worlds are valid, the reward has no named parts, and nothing else is told of an episode."""
         valid = terminated | ~terminated if valid is None else valid
-        return super().__new__(cls, obs, reward, terminated, truncated, final_obs, valid, reward_terms or {})
+        return super().__new__(
+            cls, obs, reward, terminated, truncated, final_obs, valid, reward_terms or {}, outcome or {}
+        )
 
     @property
     def done(self) -> Tensor:

@@ -11,12 +11,12 @@ import pytest
 from mjxrl.checks import parity
 from mjxrl.checks.parity import Step, compare, table
 from mjxrl.cli.parity import main, parse_options
-from mjxrl.envs import TASKS, task_class
+from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import View
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_native_is_gymnasium(env_id: str) -> None:
     reports = compare(task_class(env_id)(), "native", states=4)
     assert {r.kind for r in reports} >= {"reset"} and all(r.states for r in reports)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl.envs import TASKS, task_class
+from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import Task
 from mjxrl.worlds.vector_env import VectorEnv
@@ -116,7 +116,7 @@ OTHER_KEYWORDS: dict[str, list[dict[str, Any]]] = {
         }
     ],
 }
-CASES = [(env_id, keywords) for env_id in TASKS for keywords in ({}, *OTHER_KEYWORDS[env_id])]
+CASES = [(env_id, keywords) for env_id in SUITE for keywords in ({}, *OTHER_KEYWORDS[env_id])]
 
 
 class Gym:
@@ -155,7 +155,7 @@ def case_name(value: Any) -> str:
     return value if isinstance(value, str) else "+".join(value) or "defaults"
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_every_keyword_is_varied(env_id: str) -> None:
     varied = {name for keywords in OTHER_KEYWORDS[env_id] for name in keywords}
     all_of_them = {field.name for field in dataclasses.fields(task_class(env_id))}
@@ -243,7 +243,7 @@ UNNAMED = {
 }
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_reward_terms_have_gymnasiums_names(env_id: str) -> None:
     env = VectorEnv(task_class(env_id)(), 1, backend="native", device=torch.device("cpu"))
     env.reset()
@@ -256,7 +256,7 @@ def test_reward_terms_have_gymnasiums_names(env_id: str) -> None:
     assert named <= result.reward_terms.keys()
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_time_limit_is_flagged_exactly_at_gymnasiums_limit(env_id: str) -> None:
     limit = gymnasium.spec(env_id).max_episode_steps
     assert limit is not None

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium.utils.seeding import np_random
 
-from mjxrl.envs import TASKS, task_class
+from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.task import Task
 from mjxrl.worlds.vector_env import VectorEnv
 
@@ -65,7 +65,7 @@ def with_radii(states: np.ndarray, nq: int) -> np.ndarray:
     return np.concatenate([states, np.linalg.norm(pairs, axis=2)], axis=1)
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 @pytest.mark.parametrize("scale", [None, 0.4])
 def test_distribution_is_gymnasiums(env_id: str, scale: float | None) -> None:
     keywords = keywords_for(env_id, scale)
@@ -81,7 +81,7 @@ def test_distribution_is_gymnasiums(env_id: str, scale: float | None) -> None:
             assert distance(ours[:, i], theirs[:, i]) < threshold, f"coordinate {i}"
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 @pytest.mark.parametrize("scale", [None, 0.4])
 def test_the_same_draws_give_gymnasiums_state(env_id: str, scale: float | None) -> None:
     keywords = keywords_for(env_id, scale)
@@ -94,7 +94,7 @@ def test_the_same_draws_give_gymnasiums_state(env_id: str, scale: float | None) 
         np.testing.assert_allclose(draw(task, 1, seed)[0, same], theirs[same], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_coordinates_are_drawn_independently(env_id: str) -> None:
     task = task_class(env_id)()
     states = draw(task, DRAWS)
@@ -111,7 +111,7 @@ def test_targets_keep_to_their_regions() -> None:
     assert np.all((cylinder >= [-0.3, -0.2]) & (cylinder <= [0, 0.2]))
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_no_two_worlds_or_episodes_start_alike(env_id: str) -> None:
     env = VectorEnv(task_class(env_id)(), 8, backend="native", device=torch.device("cpu"))
     starts = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl.envs import TASKS, task_class
+from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.pendulum import Pendulum
 from mjxrl.envs.task import Reset, View, gymnasium_assets
@@ -30,7 +30,7 @@ def gymnasium_class(env_id: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_keywords_and_defaults_are_gymnasiums(env_id: str) -> None:
     parameters = inspect.signature(gymnasium_class(env_id)).parameters.values()
     theirs = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in RENDERING}
@@ -40,7 +40,7 @@ def test_keywords_and_defaults_are_gymnasiums(env_id: str) -> None:
     assert not gymnasium.spec(env_id).kwargs
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_rendering_keywords_are_refused_with_the_reason(env_id: str) -> None:
     """All that Gymnasium takes beside ours: the constructor's own, and those it hands on to MujocoEnv."""
     from gymnasium.envs.mujoco import MujocoEnv
@@ -100,7 +100,7 @@ def test_xml_file_means_what_it_means_in_gymnasium(tmp_path: Path, monkeypatch: 
         assert kind(xml_file=xml_file).dt == env.dt == (0.04 if xml_file == "swimmer.xml" else 0.08)
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_numpy_and_jitted_jax_agree(env_id: str) -> None:
     import jax
     import jax.numpy as jnp

@@ -12,7 +12,7 @@ import torch
 
 from mjxrl.checks.parity import Report
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs import TASKS
+from mjxrl.envs import SUITE
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import Task
@@ -21,7 +21,7 @@ from mjxrl.physics.native import NativePhysics
 from mjxrl.worlds.vector_env import VectorEnv
 
 FAST = ("HalfCheetah-v5", "Ant-v5", "Humanoid-v5")  # the others compile for minutes
-EACH_TASK = [env if env in FAST else pytest.param(env, marks=pytest.mark.slow) for env in TASKS]
+EACH_TASK = [env if env in FAST else pytest.param(env, marks=pytest.mark.slow) for env in SUITE]
 
 
 @pytest.mark.parametrize("env_id", EACH_TASK)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mjxrl.envs.task import Controls
 from mjxrl.errors import TaskError, UnavailableError
 from mjxrl.physics import control_range, make_physics
 from mjxrl.worlds.vector_env import VectorEnv
@@ -109,7 +110,7 @@ def test_an_actuator_takes_its_two_controls() -> None:
     state, _ = physics.init(0)
     state = physics.set_where(state, np.ones(2, bool), task.reset(np, {"qpos": np.zeros((2, 2))}))
     control = np.array([[0.5, 2.0, -0.3], [0.5, -2.0, -0.3]])
-    qvel = physics.view(physics.step(state, control))["qvel"]
+    qvel = physics.view(physics.step(state, Controls(control)))["qvel"]
     data = mujoco.MjData(task.model)
     data.ctrl[:] = control[0]
     mujoco.mj_step(task.model, data, 2)

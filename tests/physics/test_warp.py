@@ -12,16 +12,16 @@ import torch
 
 from mjxrl.checks.parity import Report
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs import TASKS
+from mjxrl.envs import SUITE
 from mjxrl.envs.half_cheetah import HalfCheetah
-from mjxrl.envs.task import Reset
+from mjxrl.envs.task import Controls, Reset
 from mjxrl.errors import UnavailableError
 from mjxrl.machine import devices, versions
 from mjxrl.physics import make_physics
 from mjxrl.worlds.vector_env import VectorEnv
 
 FAST = ("HalfCheetah-v5", "Ant-v5", "Hopper-v5")
-EACH_TASK = [e if e in FAST else pytest.param(e, marks=pytest.mark.slow) for e in TASKS if e != "Pendulum-v1"]
+EACH_TASK = [e if e in FAST else pytest.param(e, marks=pytest.mark.slow) for e in SUITE if e != "Pendulum-v1"]
 
 
 @pytest.mark.parametrize("env_id", EACH_TASK)
@@ -63,7 +63,7 @@ def test_contacts_without_room_are_counted(cheetah_warp: VectorEnv) -> None:
     state, _ = physics.init(0)
     pressed[:, 1] -= 0.6  # on its belly, and in it
     state = physics.set_where(state, np.ones(2, bool), Reset(pressed[:2], still[:2]))
-    state = physics.step(state, np.zeros((2, 6), np.float32))
+    state = physics.step(state, Controls(np.zeros((2, 6), np.float32)))
     assert physics.overflows(state).tolist() == [1, 1]
 
 

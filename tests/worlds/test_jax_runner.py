@@ -30,7 +30,7 @@ def test_results_of_a_step_are_views_of_what_jax_computed(cheetah_jax: VectorEnv
     cheetah_jax.reset()
     result = cheetah_jax.step(torch.zeros(cheetah_jax.num_envs, cheetah_jax.action_size))
     held = cheetah_jax._runner._held  # type: ignore[attr-defined]
-    for ours, theirs in zip(result[:-1], held[:-1], strict=True):
+    for ours, theirs in zip(result[:6], held[:6], strict=True):
         assert ours.data_ptr() == theirs.unsafe_buffer_pointer()
 
 
