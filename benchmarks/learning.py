@@ -27,6 +27,7 @@ from typing import Any
 import tyro
 
 from mjxrl.machine import devices, versions
+from mjxrl.storage import checkpoint
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 
@@ -123,7 +124,7 @@ def train(key: dict[str, Any], options: Options, cores: list[int]) -> dict[str, 
         call(str(here.parent / "scripts" / "train.py"), *common, *setting, *time_limit, *quiet)
         final = json.loads((run_dir / "final.json").read_text())
         config = json.loads((run_dir / "config.json").read_text())["config"]
-        updates = json.loads((run_dir / "checkpoints" / "latest" / "manifest.json").read_text())["updates"]
+        updates = checkpoint.read_manifest(run_dir, "latest", {})["updates"]
     return {
         "config": config,
         "steps": final["steps"],

@@ -36,7 +36,7 @@ def main() -> int:
         if (run_dir / "final.json").is_file():
             print(f"seed {seed} is done: {run_dir}")
             continue
-        goes_on = (run_dir / "checkpoints" / "latest").exists()
+        goes_on = any((run_dir / "checkpoints").glob("step_*"))
         words = ["--resume", str(run_dir)] if goes_on else [*flags, "--seed", str(seed), "--run-dir", str(run_dir)]
         status = subprocess.run([sys.executable, "-c", TRAIN, *words]).returncode
         if status:

@@ -46,17 +46,16 @@ def export_run(
     settings.keep_mujoco_log_out_of_the_way()
     config, out = load_config(run_dir, xml_file, as_trained=True), out or run_dir / "policy"
     expect = {"env": config.env, "algo": config.algo}
-    step = checkpoint.read_manifest(run_dir, which, expect)["step"]
-    state = checkpoint.load(run_dir, which, "learner", expect)
-    tensors = {name: tensor for name, tensor in state.items() if name.startswith(("actor.", "norm."))}
+    manifest, files = checkpoint.read(run_dir, which, expect, ["learner"])
+    tensors = {name: tensor for name, tensor in files["learner"].items() if name.startswith(("actor.", "norm."))}
     low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
     network = actor_spec(config, observation_size(config.task), len(low))
-    save_policy(out, PolicyInfo(config.env, config.algo, step, low, high, network), tensors)
-    files = [out / "policy.safetensors", out / "policy.json"]
+    save_policy(out, PolicyInfo(config.env, config.algo, manifest["step"], low, high, network), tensors)
+    written = [out / "policy.safetensors", out / "policy.json"]
     if onnx:
         write_onnx(load_policy(out), out / ONNX)
-        files.append(out / ONNX)
-    return files
+        written.append(out / ONNX)
+    return written
 
 
 class _Traced(torch.nn.Module):

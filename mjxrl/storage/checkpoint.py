@@ -2,9 +2,9 @@
 
     checkpoints/step_<n>/      learner, worlds, counters, and (only in the newest) the replay
     checkpoints/best_<n>/      the learner alone, at its best evaluation
-    checkpoints/latest, best   links to the newest of each
 
-A folder is written under another name, forced to the disk and renamed, and a link is replaced in one go, so that
+"latest" is the one with the most steps, "best" the one with the highest return: what is copied, zipped or put on a disk
+without links stays what it was. A folder is written under another name, forced to the disk and renamed, so that
 whatever interrupts a writer leaves what was there before.
 """
 
@@ -14,9 +14,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 from torch import Tensor
@@ -31,25 +32,31 @@ REPLAY = "replay"  # the one file that a checkpoint may go without
 Tensors = Mapping[str, Mapping[str, Tensor]]  # file name to its tensors
 
 
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    manifest: dict[str, Any]
+    files: dict[str, dict[str, Tensor]]
+
+
 def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str = "step") -> Path:
-    """Write `checkpoints/<kind>_<step>` and point the kind's link (`latest` or `best`) at it.
+    """Write `checkpoints/<kind>_<step>`, and clear away what an interrupted writer left.
 
     Args:
         step: transitions collected so far.
         tensors: for each file to write, in this order, its tensors by name, on any device.
-        info: what else to note in the manifest (task, algorithm, …), in terms of JSON.
+        info: what else to note in the manifest (task, algorithm, …), in terms of JSON; of the best its `return`.
         kind: "step" or "best".
 
     Raises:
         OSError: the disk is full or the folder cannot be written; what was there before is untouched.
     """
-    folder = run_dir / "checkpoints"
-    link, fresh = folder / {"step": "latest", "best": "best"}[kind], folder / f".{kind}.link"
-    name = f"{kind}_{step}"
-    if kind == "best" and os.path.basename(os.path.realpath(link)) == name:
-        name += "_again"  # a resumed run comes by its best once more: what the link leads to stays whole meanwhile
+    folder, name = run_dir / "checkpoints", f"{kind}_{step}"
+    while kind == "best" and (folder / name).exists():
+        name += "_again"  # a resumed run comes by its best once more: the one that is there stays whole meanwhile
     final, aside = folder / name, folder / f".{name}.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in folder.glob(".*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         hashes = {}
@@ -66,9 +73,6 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(final.name)
-    os.replace(fresh, link)
     sync_folder(folder)
     return final
 
@@ -78,19 +82,22 @@ def prune(run_dir: Path, newest: int, keep: int) -> None:
 
     Later steps go too: a run that makes a checkpoint before them was resumed from an earlier one, as they were damaged.
     """
-    saved = steps_saved(run_dir)
+    folder, saved = run_dir / "checkpoints", steps_saved(run_dir)
     older = [step for step in saved if step < newest]
     for step in older[: keep - 1]:
-        (path_of(run_dir, step) / f"{REPLAY}.safetensors").unlink(missing_ok=True)
+        _remove(folder / f"step_{step}" / f"{REPLAY}.safetensors")
     for step in [*older[keep - 1 :], *(step for step in saved if step > newest)]:
-        shutil.rmtree(path_of(run_dir, step), ignore_errors=True)
+        _remove(folder / f"step_{step}")
+    for link in ("latest", "best"):  # of runs begun when these were links; copying some made folders of them
+        _remove(folder / link)
 
 
 def prune_best(run_dir: Path) -> None:
-    """Remove all but the newest best."""
+    """Remove all but the best `best`."""
+    best = _name(run_dir, "best")
     for path in (run_dir / "checkpoints").glob("best_*"):
-        if path.name != (run_dir / "checkpoints" / "best").resolve().name:
-            shutil.rmtree(path, ignore_errors=True)
+        if path.name != best:
+            _remove(path)
 
 
 def steps_saved(run_dir: Path) -> list[int]:
@@ -99,36 +106,31 @@ def steps_saved(run_dir: Path) -> list[int]:
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
-def path_of(run_dir: Path, step: int) -> Path:
-    return run_dir / "checkpoints" / f"step_{step}"
-
-
-def newest_whole(run_dir: Path, expect: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Names of the run's checkpoints from the newest on, each with what is wrong with it, up to the first whole one."""
-    for step in steps_saved(run_dir):
-        name = f"step_{step}"
-        try:
-            manifest = read_manifest(run_dir, name, expect)
-            for file in manifest["sha256"]:
-                if file != REPLAY or (run_dir / "checkpoints" / name / f"{REPLAY}.safetensors").exists():
-                    _read(run_dir / "checkpoints" / name, file, manifest)
-        except CheckpointError as error:
-            yield name, str(error)
-        else:
-            yield name, None
-            return
-
-
-def read_manifest(run_dir: Path, which: str, expect: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest of the checkpoint `which` ("latest", "best", or "step_<n>").
+def read(run_dir: Path, which: str, expect: Mapping[str, Any], files: Collection[str] | None = None) -> Saved:
+    """The checkpoint `which` ("latest", "best", or "step_<n>"), of whose files each is read once and checked.
 
     Args:
-        expect: entries that it must have, such as the task's id.
+        expect: entries that its manifest must have, such as the task's id.
+        files: those to read; None: all that it has, the replay only if it is still there.
 
     Raises:
         CheckpointError: it is missing, damaged, of an unknown format or of another task.
     """
-    path = run_dir / "checkpoints" / which
+    name = _name(run_dir, which)
+    try:
+        manifest, path = read_manifest(run_dir, name, expect), run_dir / "checkpoints" / name
+        if files is None:
+            files = [file for file in manifest["sha256"] if file != REPLAY or _file(path, REPLAY).exists()]
+        return Saved(manifest, {file: safetensors.torch.load(_read(path, file, manifest)) for file in files})
+    except CheckpointError:
+        if _name(run_dir, which) == name:
+            raise
+    return read(run_dir, which, expect, files)  # a run that goes on has replaced it meanwhile
+
+
+def read_manifest(run_dir: Path, which: str, expect: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of a checkpoint; arguments and errors as of `read`."""
+    path = run_dir / "checkpoints" / _name(run_dir, which)
     if not path.is_dir():
         present = ", ".join(f"step_{step}" for step in steps_saved(run_dir)) or "none, nothing was saved there"
         raise CheckpointError(f"{run_dir} has no checkpoint {which!r}: allowed: {present}")
@@ -150,23 +152,39 @@ def read_manifest(run_dir: Path, which: str, expect: Mapping[str, Any]) -> dict[
 
 
 def load(run_dir: Path, which: str, file: str, expect: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of one file of the checkpoint `which`, checked against its hash before they are parsed.
-
-    Raises:
-        CheckpointError: as `read_manifest`, or the file is missing, truncated or altered.
-    """
-    manifest = read_manifest(run_dir, which, expect)
-    return safetensors.torch.load(_read(run_dir / "checkpoints" / which, file, manifest))
+    """The tensors of one file of the checkpoint `which`; arguments and errors as of `read`."""
+    return read(run_dir, which, expect, [file]).files[file]
 
 
-def has_replay(run_dir: Path, which: str) -> bool:
-    """Whether a checkpoint still holds the replay."""
-    return (run_dir / "checkpoints" / which / f"{REPLAY}.safetensors").is_file()
+def _name(run_dir: Path, which: str) -> str:
+    """The folder of "latest" or "best", as things stand; any other name, and that of none, stays as it is."""
+    if which == "latest":
+        return next((f"step_{step}" for step in steps_saved(run_dir)), which)
+    if which == "best":
+        return max(_returns(run_dir), default=(0.0, which))[1]
+    return which
+
+
+def _returns(run_dir: Path) -> Iterator[tuple[float, str]]:
+    """The return and the folder of each `best` that can be read."""
+    for path in (run_dir / "checkpoints").glob("best_*"):
+        with suppress(CheckpointError, KeyError):
+            yield read_manifest(run_dir, path.name, {})["return"], path.name
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, or leave it till next time: on Windows nothing goes that somebody reads."""
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _file(path: Path, file: str) -> Path:
+    return path / f"{file}.safetensors"
 
 
 def _read(path: Path, file: str, manifest: Mapping[str, Any]) -> bytes:
     try:
-        data = (path / f"{file}.safetensors").read_bytes()
+        data = _file(path, file).read_bytes()
     except OSError:
         raise CheckpointError(f"checkpoint {path} is damaged: {file}.safetensors is missing") from None
     if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(file):

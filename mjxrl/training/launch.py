@@ -188,17 +188,17 @@ def restore_newest(trainer: Trainer) -> list[str]:
         CheckpointError: there is none, or it does not fit.
     """
     remarks: list[str] = []
-    expect = {"env": trainer.config.env, "algo": trainer.config.algo}
-    for which, problem in checkpoint.newest_whole(trainer.path, expect):
-        if problem:
-            remarks.append(f"{problem}: the checkpoint before it is used")
-            continue
+    session = trainer.session
+    for step in checkpoint.steps_saved(trainer.path):
         try:
-            trainer.session.restore(which)
+            session.restore(f"step_{step}")
+        except CheckpointError as error:
+            remarks.append(f"{error}: the checkpoint before it is used")
+            continue
         except ValueError as error:
-            raise CheckpointError(f"--resume {trainer.path}: {which}: {error}") from None
-        remarks.append(f"resumed at {trainer.session.steps:,} steps")
-        if trainer.session.replay.size == 0 and trainer.session.steps > 0:
+            raise CheckpointError(f"--resume {trainer.path}: step_{step}: {error}") from None
+        remarks.append(f"resumed at {session.steps:,} steps")
+        if session.replay.size == 0 and session.steps > 0:
             remarks.append("this checkpoint holds no replay: it refills first, then learning goes on")
         return remarks
     problems = "; ".join(remarks) or "it has no checkpoint, nothing was saved there"

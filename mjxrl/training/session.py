@@ -56,22 +56,30 @@ class Session:
             self.learner.start(self.obs)
         return self.obs
 
-    def save(self, writer: CheckpointWriter) -> None:
-        """Start writing a checkpoint of everything, small parts first, unless nothing has changed since the last."""
-        if self._saved_at == self.steps:
-            return
-        tensors = {"learner": self.learner.state_dict(), "trainer": self.state_dict()}
-        if isinstance(self.worlds, Resumable):
-            tensors["env"] = self.worlds.state_dict()
-        if self.config.checkpoint.replay:
-            tensors[REPLAY] = self.replay.state_dict()
-        info = {**self._identity, "updates": self.updates, "best": self.best}
-        self._saved_at = self.steps if writer.save(self.steps, tensors, info) else None
+    def save(self, writer: CheckpointWriter) -> bool:
+        """Start writing a checkpoint of everything, small parts first, unless nothing has changed since the last; false
+        if there is no room for one."""
+        if self._saved_at != self.steps:
+            tensors = {"learner": self.learner.state_dict(), "trainer": self.state_dict()}
+            if isinstance(self.worlds, Resumable):
+                tensors["env"] = self.worlds.state_dict()
+            if self.config.checkpoint.replay:
+                tensors[REPLAY] = self.replay.state_dict()
+            info = {**self._identity, "updates": self.updates, "best": self.best}
+            self._saved_at = self.steps if writer.save(self.steps, tensors, info) else None
+        return self._saved_at == self.steps
 
-    def save_again(self, writer: CheckpointWriter) -> None:
-        """Write the last checkpoint once more: it failed, and what was in the way may have gone."""
-        self._saved_at = None
-        self.save(writer)
+    def save_last(self, writer: CheckpointWriter) -> None:
+        """Leave a checkpoint of the end of the run; if that fails, once more: what was in the way may have gone.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for _ in range(2):
+            if self.save(writer) and writer.wait():
+                return
+            self._saved_at = None
+        raise OSError(f"the end of the run, at {self.steps:,} steps, could not be saved")
 
     def save_if_best(self, writer: CheckpointWriter, mean_return: float) -> None:
         """Start writing the learner's state if no periodic evaluation was better."""
@@ -88,16 +96,16 @@ class Session:
             CheckpointError: it is missing, damaged or of another task.
             ValueError: it does not fit the configuration.
         """
-        manifest = checkpoint.read_manifest(self.path, which, self._identity)
-        self.learner.load_state_dict(self._saved(which, "learner"))
+        manifest, files = checkpoint.read(self.path, which, self._identity)  # all is whole before anything changes
+        self.learner.load_state_dict(files["learner"])
         if isinstance(self.worlds, Resumable):
-            self.worlds.load_state_dict(self._saved(which, "env"))
-        self.load_state_dict(self._saved(which, "trainer"))
+            self.worlds.load_state_dict(files["env"])
+        self.load_state_dict(files["trainer"])
         self.steps = self._saved_at = manifest["step"]
         self.updates, self.best = manifest["updates"], manifest["best"]
         assert self.obs is not None
-        if checkpoint.has_replay(self.path, which):
-            self.replay.load_state_dict(self._saved(which, REPLAY))
+        if REPLAY in files:
+            self.replay.load_state_dict(files[REPLAY])
         else:
             self.replay.start(self.obs)
         if not isinstance(self.worlds, Resumable):
@@ -126,6 +134,3 @@ class Session:
     @property
     def _identity(self) -> dict[str, Any]:
         return {"env": self.config.env, "algo": self.config.algo}
-
-    def _saved(self, which: str, file: str) -> State:
-        return checkpoint.load(self.path, which, file, {})

@@ -50,6 +50,7 @@ class Trainer:
 
         Raises:
             DivergedError: a world diverged, and `on_nan` is "raise"; the checkpoint is written all the same.
+            OSError: the last checkpoint cannot be written; the one before it stays.
         """
         config, session, worlds = self.config, self.session, self.worlds
         learner, replay, interval = session.learner, session.replay, session.interval
@@ -90,10 +91,7 @@ class Trainer:
                     break
             if self._due(config.checkpoint.every):
                 session.save(writer)
-        session.save(writer)
-        if not writer.wait():
-            session.save_again(writer)
-            writer.wait()
+        session.save_last(writer)
         session.quarantine.check()
 
     def evaluate(self) -> EvalResult:

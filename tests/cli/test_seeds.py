@@ -62,7 +62,7 @@ def test_runs_seeds_one_after_the_other_and_goes_on_where_it_stopped(
         done = Done()
         path = Path(words[words.index("--resume" if "--resume" in words else "--run-dir") + 1])
         if len(calls) == 2:  # the second seed is interrupted
-            (path / "checkpoints" / "latest").mkdir(parents=True)
+            (path / "checkpoints" / "step_80").mkdir(parents=True)
             done.returncode = 130
             return done
         with MetricsLogger(path, total_steps=20) as logger:

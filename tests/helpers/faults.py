@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from mjxrl.errors import CheckpointError
 from mjxrl.machine import settings
 from mjxrl.storage import checkpoint
 from tests.helpers.forked_runs import EVERY, Ended, Process, resume, resumed, start
@@ -36,10 +37,13 @@ PARTS = ("learner", "trainer", "env", "replay")
 def newest(path: Path) -> tuple[int, list[str]]:
     """Transitions of the newest whole checkpoint (0: there is none), and what is wrong with newer ones."""
     problems = []
-    for name, problem in checkpoint.newest_whole(path, {}):
-        if problem is None:
-            return int(name.removeprefix("step_")), problems
-        problems.append(problem)
+    for step in checkpoint.steps_saved(path):
+        try:
+            checkpoint.read(path, f"step_{step}", {})
+        except CheckpointError as error:
+            problems.append(str(error))
+        else:
+            return step, problems
     return 0, problems
 
 
@@ -72,7 +76,6 @@ def kills(folder: Path, count: int, algo: str, seed: int = 0) -> dict[str, Any]:
         step, problems = newest(path)
         assert not problems and step >= before, (problems, before, step)
         if step:
-            assert (path / "checkpoints" / "latest" / "manifest.json").exists()
             most_lost = max(most_lost, int(rows_of(path)[-1]["step"]) - step if rows_of(path) else 0)
     total = step + 10 * EVERY
     if not step:
@@ -117,7 +120,8 @@ def damages(folder: Path, flips: int, seed: int = 0) -> dict[str, dict[str, int]
     """Break each file of a run in each way, resume, and count the outcomes by file and damage."""
     chance, whole = random.Random(seed), folder / "whole"
     assert start(whole, "sac", total_steps=4 * EVERY, checkpoint={"every": 2 * EVERY}).wait().status == 0
-    files = [f"checkpoints/latest/{part}.safetensors" for part in PARTS] + ["checkpoints/latest/manifest.json"]
+    folder_of = f"checkpoints/step_{4 * EVERY}"
+    files = [f"{folder_of}/{part}.safetensors" for part in PARTS] + [f"{folder_of}/manifest.json"]
     found: dict[str, dict[str, int]] = {}
     for name in [*files, "config.json", "metrics.csv"]:
         for how in DAMAGES:
@@ -125,7 +129,7 @@ def damages(folder: Path, flips: int, seed: int = 0) -> dict[str, dict[str, int]
             for _ in range(flips if how == "a bit flipped" else 1):
                 run = folder / "damaged"
                 shutil.rmtree(run, ignore_errors=True)
-                shutil.copytree(whole, run, symlinks=True)
+                shutil.copytree(whole, run)
                 damage(run / name, how, chance)
                 ended = resume(run, 5 * EVERY).wait()
                 outcomes[_outcome(ended, name)] += 1
@@ -200,7 +204,7 @@ def two_processes(folder: Path) -> dict[str, int]:
     """Resume a run that is running."""
     path = folder / "twice"
     first = start(path, total_steps=10**9)
-    while not (path / "checkpoints" / "latest").exists():
+    while not checkpoint.steps_saved(path):
         time.sleep(0.01)
     second = Process(folder / "second.log", lambda: resumed(path, 10**9)).wait()
     assert second.status == 2 and "no other process" in second.said and second.said.count("\n") == 1, second

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import torch
 
 from mjxrl.errors import CheckpointError
 from mjxrl.storage import checkpoint
+from mjxrl.storage.checkpoint_writer import CheckpointWriter
 
 INFO = {"env": "Ant-v5", "algo": "sac"}
 
@@ -75,7 +80,7 @@ def test_only_the_newest_stay_and_only_the_very_newest_keeps_its_replay(run: Pat
         checkpoint.save(run, step, files, INFO)
         checkpoint.prune(run, step, keep=2)
     assert checkpoint.steps_saved(run) == [400, 300]
-    assert [checkpoint.has_replay(run, f"step_{step}") for step in (400, 300)] == [True, False]
+    assert [set(checkpoint.read(run, f"step_{step}", {}).files) for step in (400, 300)] == [{*files}, {"learner"}]
 
 
 def test_a_run_that_went_back_before_a_damaged_checkpoint_keeps_its_own(run: Path) -> None:
@@ -85,34 +90,98 @@ def test_a_run_that_went_back_before_a_damaged_checkpoint_keeps_its_own(run: Pat
     (run / "checkpoints" / "step_500" / "learner.safetensors").write_bytes(b"cut short")
     checkpoint.save(run, 400, files, INFO)
     checkpoint.prune(run, 400, keep=2)
-    assert checkpoint.steps_saved(run) == [400, 100] and checkpoint.has_replay(run, "step_400")
-    assert checkpoint.load(run, "latest", "learner", INFO)["x"].tolist() == [0, 0]
+    assert checkpoint.steps_saved(run) == [400, 100]
+    assert checkpoint.read(run, "latest", INFO).files["replay"]["x"].tolist() == [0, 0]
 
 
-def test_best_is_whole_at_every_moment(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed run comes by the same best again; it dies before the link is moved."""
+def test_best_is_the_highest_return_and_whole_at_every_moment(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run comes by the same step again, and dies before or after the folder has its name."""
 
-    def best(value: float) -> None:
-        checkpoint.save(run, 300, {"learner": {"x": torch.tensor([value])}}, INFO, kind="best")
+    def best(step: int, value: float) -> None:
+        tensors = {"learner": {"x": torch.tensor([value])}}
+        checkpoint.save(run, step, tensors, INFO | {"return": value}, kind="best")
 
     def found() -> float:
         return checkpoint.load(run, "best", "learner", INFO)["x"].item()
 
-    best(1.0)
+    best(300, 1.0)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
-            best(2.0)
+            best(300, 2.0)
     assert found() == 1
-    for value in (3.0, 4.0, 5.0):
-        best(value)
+    best(300, 3.0)
+    assert found() == 3
+    for step, value in ((300, 4.0), (200, 5.0), (200, 6.0)):
+        best(step, value)
         checkpoint.prune_best(run)
         assert found() == value
     assert len(list((run / "checkpoints").glob("best_*"))) == 1
 
 
+@pytest.mark.parametrize("copied", ["links", "as folders", "left out"])
+def test_a_run_from_when_latest_and_best_were_links(copied: str, run: Path, tmp_path: Path) -> None:
+    """As it is, after `cp -rL`, and from a place that knows no links; it goes on, and what stood still is cleared."""
+    folder, value = run / "checkpoints", {"learner": {"x": torch.tensor([7.0])}}
+    checkpoint.save(run, 90, value, INFO | {"return": 7.0}, kind="best")
+    for link, target in (("latest", "step_100"), ("best", "best_90")):
+        match copied:
+            case "links":
+                (folder / link).symlink_to(target)
+            case "as folders":
+                shutil.copytree(folder / target, folder / link)
+    assert len(checkpoint.load(run, "latest", "learner", INFO)) == 2
+    assert checkpoint.load(run, "best", "learner", INFO)["x"] == 7
+    checkpoint.save(run, 200, value, INFO)
+    checkpoint.save(run, 190, {"learner": {"x": torch.tensor([8.0])}}, INFO | {"return": 8.0}, kind="best")
+    assert checkpoint.load(run, "latest", "learner", INFO)["x"] == 7
+    assert checkpoint.load(run, "best", "learner", INFO)["x"] == 8
+    checkpoint.prune(run, 200, keep=2)
+    checkpoint.prune_best(run)
+    assert {path.name for path in folder.iterdir()} == {"step_100", "step_200", "best_190"}
+
+
+def test_without_links_old_checkpoints_go_all_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """exFAT, SMB."""
+    monkeypatch.setattr(os, "symlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError("no links here")))
+    said: list[str] = []
+    writer = CheckpointWriter(run, 1, said.append)
+    for step in (200, 300):
+        assert writer.save(step, {"learner": {"x": torch.zeros(1)}}, INFO) and writer.wait()
+    assert checkpoint.steps_saved(run) == [300] and said == []
+
+
+def test_reading_the_latest_while_it_is_replaced(run: Path) -> None:
+    """Each reader gets one checkpoint, manifest and file, though pruning takes it away meanwhile."""
+    done = threading.Event()
+
+    def write() -> None:
+        for step in range(101, 160):
+            checkpoint.save(run, step, {"learner": {"x": torch.full((8,), float(step))}}, INFO)
+            checkpoint.prune(run, step, keep=1)
+        done.set()
+
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(write)
+        reads = 0
+        while not done.is_set() and not writing.done():
+            manifest, files = checkpoint.read(run, "latest", INFO)
+            assert manifest["step"] == 100 or (files["learner"]["x"] == manifest["step"]).all()
+            reads += 1
+        writing.result()
+    assert reads > 5
+
+
+def test_what_an_interrupted_write_left_goes_with_the_next(run: Path) -> None:
+    left = run / "checkpoints" / ".step_120.tmp"
+    left.mkdir()
+    (left / "replay.safetensors").write_bytes(b"half of it")
+    checkpoint.save(run, 200, {"learner": {"x": torch.zeros(1)}}, INFO)
+    assert not left.exists()
+
+
 def test_nothing_partial_is_left_or_pointed_at(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash while the second file is written leaves `latest` on the checkpoint before."""
+    """A crash while the second file is written leaves the checkpoint before the latest."""
     write, calls = checkpoint.write_atomically, []
 
     def crash(path: Path, content: bytes) -> None:
@@ -126,7 +195,7 @@ def test_nothing_partial_is_left_or_pointed_at(run: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(run, 300, files, INFO)
     assert not (run / "checkpoints" / "step_300").exists()
-    assert (run / "checkpoints" / "latest").resolve().name == "step_100"
+    assert checkpoint.read_manifest(run, "latest", INFO)["step"] == 100
     monkeypatch.undo()
     checkpoint.save(run, 300, files, INFO)
-    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["latest", "step_100", "step_300"]
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_100", "step_300"]

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mjxrl.errors import RunError
 from mjxrl.reporting.metrics import CsvFile, MetricsLogger
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
-from tests.helpers.faults import DAMAGES, PARTS, damage
+from tests.helpers.faults import DAMAGES, PARTS, damage, newest
 from tests.helpers.small_runs import rows_of, small, train
 
 ROOT = Path(__file__).parents[2]
@@ -58,17 +59,17 @@ def test_a_broken_file_is_named_and_the_checkpoint_before_it_is_whole(how: str, 
         if (how, file) == ("removed", "replay.safetensors"):
             continue  # no damage: the replay refills
         run = tmp_path / file
-        shutil.copytree(whole, run, symlinks=True)
+        shutil.copytree(whole, run)
         damage(run / "checkpoints" / "step_320" / file, how, chance)
-        (first, problem), (second, none) = checkpoint.newest_whole(run, {})
-        assert (first, second, none) == ("step_320", "step_160", None)
-        assert problem is not None and file in problem and "damaged" in problem and "\n" not in problem
+        step, [problem] = newest(run)
+        assert step == 160 and "step_320" in problem
+        assert file in problem and "damaged" in problem and "\n" not in problem
 
 
 def test_no_bit_of_a_manifest_or_a_configuration_can_change_unseen(whole: Path, tmp_path: Path) -> None:
     """Except in the names of what only informs, such as a version."""
     run, expected = tmp_path / "run", load_config(whole)
-    shutil.copytree(whole, run, symlinks=True)
+    shutil.copytree(whole, run)
     manifest, config = run / "checkpoints" / "step_320" / "manifest.json", run / "config.json"
     intact = checkpoint.read_manifest(run, "step_320", {})
     for file, check in (
@@ -103,9 +104,7 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(
     config = small("td3", run_dir=tmp_path / "run", total_steps=400, checkpoint={"every": 160, "keep": 5})
     path = train(config)
     assert "a checkpoint could not be written, the one before it stays" in capsys.readouterr().out
-    assert checkpoint.steps_saved(path) == [400, 160] and list(checkpoint.newest_whole(path, {})) == [
-        ("step_400", None)
-    ]
+    assert checkpoint.steps_saved(path) == [400, 160] and newest(path) == (400, [])
     assert not list(path.glob("checkpoints/.*.tmp"))
 
 
@@ -121,7 +120,27 @@ def test_a_last_write_that_fails_is_tried_once_more(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(checkpoint, "write_atomically", full)
     path = train(small("td3", run_dir=tmp_path / "run", total_steps=400, checkpoint={"every": 200, "keep": 5}))
-    assert failed and list(checkpoint.newest_whole(path, {})) == [("step_400", None)]
+    assert failed and newest(path) == (400, [])
+
+
+@pytest.mark.parametrize("how", ["fails", "has no room"])
+def test_a_run_whose_end_cannot_be_saved_is_no_success(
+    how: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "run"
+    shutil.copytree(whole, path)
+    if how == "fails":
+        monkeypatch.setattr(checkpoint, "save", full)
+    else:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2**20))
+    monkeypatch.setattr(sys, "argv", ["mjxrl-train", "--resume", str(path), "--total-steps", "400"])
+    assert command.main() == 1
+    said = capsys.readouterr().err
+    assert "the end of the run, at 400 steps, could not be saved" in said and "--resume" in said
+    assert newest(path) == (320, [])
 
 
 def test_where_even_a_line_cannot_be_written_the_run_ends_with_one(
@@ -131,12 +150,12 @@ def test_where_even_a_line_cannot_be_written_the_run_ends_with_one(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "run"
-    shutil.copytree(whole, path, symlinks=True)
+    shutil.copytree(whole, path)
     monkeypatch.setattr(CsvFile, "log", full)
     monkeypatch.setattr(sys, "argv", ["mjxrl-train", "--resume", str(path), "--total-steps", "480"])
     assert command.main() == 1
     assert "No space left on device; the last checkpoint stays" in capsys.readouterr().err
-    assert list(checkpoint.newest_whole(path, {})) == [("step_320", None)]
+    assert newest(path) == (320, [])
 
 
 @pytest.mark.parametrize("damage", ["cell", "step", "bytes", "header", "empty"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from torch._dynamo.utils import counters
 
 from mjxrl.cli.parse import parse_config
 from mjxrl.errors import CheckpointError
+from mjxrl.policy.export import export_run
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
 from mjxrl.training.launch import make_worlds
@@ -124,6 +127,18 @@ def test_without_replay_learning_waits_until_it_has_refilled(tmp_path: Path) -> 
     assert checkpoint.load(path, "latest", "learner", {})["updates"] == before + 4
 
 
+def test_a_copy_of_a_run_from_when_latest_was_a_link_goes_on_and_exports_the_newest(tmp_path: Path) -> None:
+    """`cp -rL` makes a folder of the link, which stands still."""
+    old, copy = train(small("td3", run_dir=tmp_path / "old", total_steps=80)), tmp_path / "copy"
+    (old / "checkpoints" / "latest").symlink_to("step_80")
+    shutil.copytree(old, copy)
+    resumed(copy, total_steps=160)
+    resumed(copy, total_steps=240)
+    export_run(copy)
+    assert checkpoint.steps_saved(copy) == [240, 160]
+    assert json.loads((copy / "policy" / "policy.json").read_text())["step"] == 240
+
+
 def test_nothing_to_resume(tmp_path: Path) -> None:
     path = train(small("td3", run_dir=tmp_path / "run", total_steps=80))
     for file in (path / "checkpoints").glob("*/manifest.json"):
@@ -173,7 +188,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 90
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_run_in_good_order(number: signal.Signals, status: int, tmp_path: Path) -> None:
     process = start(tmp_path)
-    wait_for((tmp_path / "run" / "checkpoints" / "latest").exists, process)
+    wait_for(lambda: checkpoint.steps_saved(tmp_path / "run"), process)
     second = start(tmp_path, "--resume", "run")  # one process at a time
     _, errors = second.communicate(timeout=60)
     assert second.returncode == 2 and "no other process" in errors and len(errors.splitlines()) == 1
@@ -182,8 +197,7 @@ def test_signals_end_a_run_in_good_order(number: signal.Signals, status: int, tm
     assert process.returncode == status
     assert f"stopped by {number.name}" in errors and "--resume run" in errors and "Traceback" not in errors
     stopped_at = checkpoint.steps_saved(tmp_path / "run")[0]
-    assert [problem for _, problem in checkpoint.newest_whole(tmp_path / "run", {})] == [None]
-    assert stopped_at >= 2000 and checkpoint.has_replay(tmp_path / "run", f"step_{stopped_at}")
+    assert stopped_at >= 2000 and "replay" in checkpoint.read(tmp_path / "run", f"step_{stopped_at}", {}).files
     going_on = start(tmp_path, "--resume", "run", "--total-steps", str(stopped_at + 800))
     output, errors = going_on.communicate(timeout=120)
     assert going_on.returncode == 0, errors

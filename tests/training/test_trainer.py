@@ -37,7 +37,7 @@ def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
     names = {p.name.split(".")[0] for p in path.iterdir()} - {"mujoco"}
     assert names == {"", "config", "metrics", "events", "checkpoints", "curve", "final"}
     kept = {p.name for p in (path / "checkpoints").iterdir() if not p.name.startswith("best_")}
-    assert kept == {"latest", "best", "step_320", "step_640"}
+    assert kept == {"step_320", "step_640"}
     replays = [p.parent.name for p in (path / "checkpoints").glob("step_*/replay.safetensors")]
     assert replays == ["step_640"]
     saved = json.loads((path / "config.json").read_text())
