@@ -51,7 +51,7 @@ def train(config: Config) -> int:
     share = threads.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
     threads.set_torch_threads(share.learner)
     device, name = torch.device(kind), devices.device_name(kind)
-    weights = initial_weights(config)
+    weights = {} if config.resume else initial_weights(config)
     if config.resume:
         refuse_another_task(config.resume, config.task)
 

@@ -59,6 +59,16 @@ def test_n_steps_stop_and_n_more_equal_2n(algo: str, backend: str, tmp_path: Pat
     assert load_config(parts).total_steps == 640
 
 
+def test_a_run_that_started_from_weights_goes_on_from_its_own(tmp_path: Path) -> None:
+    """And needs the folder of the weights no more."""
+    start = train(small("td3", run_dir=tmp_path / "start", total_steps=160, seed=3))
+    whole = train(small("td3", run_dir=tmp_path / "whole", init_from=start))
+    parts = train(small("td3", run_dir=tmp_path / "parts", init_from=start, total_steps=344))
+    start.rename(tmp_path / "elsewhere")
+    resumed(parts, total_steps=640)
+    assert_same_checkpoint(whole, parts)
+
+
 @needs_compiler
 def test_a_compiled_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     learner = {"compile": True}
