@@ -21,6 +21,11 @@ class AnalyticState(NamedTuple):
     qpos: Array
     qvel: Array
 
+    @property
+    def integration(self) -> dict[str, Array]:
+        """The arrays by name."""
+        return self._asdict()
+
 
 class AnalyticPhysics:
     """What numpy and jax share of `Physics`."""

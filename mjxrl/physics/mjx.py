@@ -51,6 +51,11 @@ class MjxState(NamedTuple):
     data: mjx.Data  # batched
     overflows: jax.Array  # (N,) int32
 
+    @property
+    def integration(self) -> dict[str, jax.Array]:
+        """What a step depends on, each `(N, …)`, by MjData's names."""
+        return {name: _get(self.data, name) for name in sorted(_STATE)}
+
 
 class MjxPhysics(JaxArrays):
     """`Physics` on MJX with `impl="jax"`.

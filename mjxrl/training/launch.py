@@ -26,6 +26,7 @@ from mjxrl.storage.trained_task import MODEL
 from mjxrl.training import budget
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
+from mjxrl.worlds import against_c
 from mjxrl.worlds.vector_env import VectorEnv
 
 
@@ -36,7 +37,7 @@ def train(config: Config) -> int:
         0, or 130 or 143 after SIGINT or SIGTERM, which end the run in good order with a checkpoint.
 
     Raises:
-        UnavailableError: the device or the backend asked for is not there.
+        UnavailableError: the device or the backend asked for is not there, or simulates another robot than C.
         MemoryProblem: the run would not fit.
         RunError: the run directory is in use or not empty, `resume` or `init_from` holds no usable checkpoint, or the
             task cannot be simulated.
@@ -83,6 +84,8 @@ def train(config: Config) -> int:
             for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
                 logger.say(remark)
             budget.check_program(config, backend, kind, room, worlds.program_bytes())
+            if remark := against_c.check(worlds, backend, config.physics):
+                logger.say(remark)
             trainer.run(logger, stop)
         if stop.signal is None:
             report(trainer)

@@ -96,7 +96,7 @@ class JaxRunner:
             if saved is None or saved.shape != leaf.shape:
                 raise ValueError(f"the saved worlds do not fit this task: {jax.tree_util.keystr(path)!r}")
             saved = saved.view(np.uint32) if leaf.dtype == np.uint32 else saved
-            owned = jax.numpy.array(saved, leaf.dtype, copy=True)  # its own memory: it will be donated
+            owned = saved.astype(leaf.dtype)  # a copy: jax may use this very memory from now on
             leaves.append(jax.device_put(owned, leaf.sharding))  # committed as `leaf`: else jit compiles again
         self.state = jax.tree.unflatten(structure, leaves)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -135,6 +136,12 @@ class VectorEnv(Worlds):
         0 says that no contact was lost.
         """
         return int(self._physics.overflows(self.state.physics).sum())
+
+    def twin(self) -> VectorEnv:
+        """Other worlds that the same programs step, which are compiled once for both (not on native)."""
+        other, runner = copy.copy(self), type(self._runner)
+        other._runner = runner(self.device)  # type: ignore[call-arg]
+        return other
 
     def program_bytes(self) -> int | None:
         """What the compiled step takes on its device, by the compiler's own account; None on native and where unknown.

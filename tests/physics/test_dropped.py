@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mjxrl.config import PhysicsConfig
+from mjxrl.envs.task import Controls
 from mjxrl.errors import UnavailableError
 from mjxrl.physics import make_physics
 from mjxrl.physics.dropped import dropped
@@ -114,7 +115,7 @@ def test_what_mjx_refuses_itself_is_one_line(integrator: str) -> None:
 
     def simulate() -> None:
         physics = make_physics(task(option=f'integrator="{integrator}"'), 1, "jax")
-        physics.step(physics.init(0)[0], physics.xp.zeros((1, 2)))
+        physics.step(physics.init(0)[0], Controls(physics.xp.zeros((1, 2))))
 
     with pytest.raises(UnavailableError, match=r"^--backend jax: allowed: native for Mine: MJX says: .*(IMPLICIT|4)"):
         simulate()

@@ -1,0 +1,144 @@
+"""Whether a backend does what MuJoCo's C does: one step of a few worlds, from states that both are put in.
+
+The states come from random play in C, so that some are in contact, and are exact in float32. One step at a time is
+compared, since contacts are chaotic. Nothing here depends on the seed of a run: the answer is the same in every run.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from mjxrl.config import PhysicsConfig
+from mjxrl.errors import UnavailableError
+from mjxrl.physics.elements import owner
+from mjxrl.worlds.vector_env import VectorEnv
+
+WORLDS = 24  # that are compared when a run starts
+_PLAY = 32  # steps of random play at most before a state is taken
+# What float32 does to a right simulation stays below this (docs/parity.md), per unit of the quantity's largest number
+# in that world if it is above 1
+_QPOS, _ELSE = 1e-5, 1e-3
+_SHARE = 0.75  # of the worlds keep to it at least: another robot differs in nearly all, chaos in a few
+
+_SHOWN = ("reward", "observation")  # what a task makes of the fields begins with one of these words
+
+Values = dict[str, np.ndarray]  # of n worlds, each (n, size) in float64, by name
+
+
+class Comparison(NamedTuple):
+    """What one step gave: the fields of MjData after it, the reward with its terms, and the observation."""
+
+    ours: Values
+    in_c: Values
+
+    def errors(self) -> Values:
+        """Of each quantity the largest absolute error of a number, `(n,)`."""
+        return {name: np.abs(self.ours[name] - c).max(axis=1, initial=0) for name, c in self.in_c.items()}
+
+    def outside(self) -> Values:
+        """Of each quantity the worlds, `(n,)` bool, in which it is further off than float32 explains."""
+        unit = {name: np.abs(c).max(axis=1, initial=1) for name, c in self.in_c.items()}
+        return {  # written so that NaN is outside
+            name: ~(error <= unit[name] * (_QPOS if name == "qpos" else _ELSE)) for name, error in self.errors().items()
+        }
+
+    def difference(self, model: mujoco.MjModel) -> str | None:
+        """The first quantity that differs in too many worlds, where it is furthest off; None if all are equal."""
+        for name, outside in self.outside().items():
+            if outside.mean() <= 1 - _SHARE:
+                continue
+            ours, c = self.ours[name], self.in_c[name]
+            error = np.nan_to_num(np.abs(ours - c), nan=np.inf)
+            world, number = np.unravel_index(error.argmax(), error.shape)
+            of = f" of {owner(model, name, int(number), c.shape[1])}" if c.shape[1] > 1 else ""
+            values = f"{ours[world, number]:.6g} and in MuJoCo's C {c[world, number]:.6g}"
+            return f"{name}{of} is {values} after the same step, off by {error[world, number]:.3g}"
+        return None
+
+
+def check(worlds: VectorEnv, backend: str, config: PhysicsConfig) -> str | None:
+    """Refuse a robot that is not C's; returns what to say of one that may go on, None on native, which is C.
+
+    It runs the programs that training runs, in worlds of its own.
+
+    Raises:
+        UnavailableError: a quantity differs and `config` does not say that it may; the message says which, and where.
+    """
+    if backend == "native":
+        return None
+    if config != PhysicsConfig(threads=config.threads, max_contacts=config.max_contacts, unchecked=config.unchecked):
+        return "physics: not compared with MuJoCo's C, which the options of --physics depart from"
+    difference = compare(worlds.twin()).difference(worlds.task.model)
+    if difference is None:
+        return f"physics: as in MuJoCo's C, up to rounding, in one step of {WORLDS} worlds"
+    if config.unchecked:
+        return f"physics: not that of MuJoCo's C (--physics.unchecked): {difference}"
+    name = type(worlds.task).__name__
+    raise UnavailableError(f"--backend {backend}: allowed: native for {name}, or --physics.unchecked: {difference}")
+
+
+def compare(worlds: VectorEnv, count: int = WORLDS) -> Comparison:
+    """One step of `count` worlds in C and, in as many steps as that takes, of `worlds`, whose episodes are lost."""
+    reference = VectorEnv(worlds.task, count, backend="native", device=torch.device("cpu"))
+    random = torch.Generator().manual_seed(0)
+    _play(reference, random)
+    start = reference.state_dict()
+    physics = {name: torch.tensor(part) for name, part in reference.state.physics.integration.items()}
+    action = _any_action(reference, random)
+    in_c, ended = _step(reference, action)
+    reference.close()
+
+    worlds.reset()
+    template, ours = worlds.state_dict(), {name: np.empty_like(values) for name, values in in_c.items()}
+    for first in range(0, count, worlds.num_envs):
+        rows = slice(first, min(first + worlds.num_envs, count))
+        n = rows.stop - first
+        for path, target in template.items():
+            name = path.replace("['", ".").replace("']", "")  # as in C's paths, which differ in physics only
+            source = physics.get(name.rpartition(".")[2]) if name.startswith(".physics") else start.get(name)
+            if source is not None and name != ".random":
+                target[:n] = source[rows]
+        worlds.load_state_dict(template)
+        actions = torch.zeros(worlds.num_envs, worlds.action_size)
+        actions[:n] = action[rows]
+        values, done = _step(worlds, actions)
+        ended[rows] |= done[:n]
+        for name, value in values.items():
+            ours[name][rows] = value[:n]
+    for name in in_c:
+        if not name.startswith(_SHOWN):  # the state of an episode that ended is gone
+            ours[name][ended] = in_c[name][ended] = 0
+    return Comparison(ours, in_c)
+
+
+def _play(worlds: VectorEnv, random: torch.Generator) -> None:
+    """Leave each world where random actions bring it in its own number of steps, from none to `_PLAY`."""
+    worlds.reset(seed=0)
+    states, lengths = worlds.state_dict(), torch.linspace(0, _PLAY, worlds.num_envs).long()
+    for step in range(1, _PLAY + 1):
+        worlds.step(_any_action(worlds, random))
+        for path, value in worlds.state_dict().items():
+            if path != ".random":
+                states[path][lengths >= step] = value[lengths >= step]
+    worlds.load_state_dict({path: x.float().to(x.dtype) if x.is_floating_point() else x for path, x in states.items()})
+
+
+def _any_action(worlds: VectorEnv, random: torch.Generator) -> Tensor:
+    return torch.rand(worlds.num_envs, worlds.action_size, generator=random) * 2 - 1
+
+
+def _step(worlds: VectorEnv, action: Tensor) -> tuple[Values, np.ndarray]:
+    """What a step gives, and the worlds, `(N,)` bool, whose episode it ends."""
+    result = worlds.step(action)
+    state = worlds.state.physics.integration
+    values = {name: state[name] for name in ("qpos", "qvel", "act") if name in state} | dict(worlds.state.view.arrays)
+    shown = {f"reward term {name}": term for name, term in result.reward_terms.items()}
+    shown |= {"reward": result.reward, "observation": result.final_obs}
+    values |= {name: tensor.cpu().numpy() for name, tensor in shown.items()}
+    flat = {name: np.array(value, float).reshape(worlds.num_envs, -1) for name, value in values.items()}
+    return flat, result.done.cpu().numpy()
