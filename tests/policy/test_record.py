@@ -91,7 +91,7 @@ def test_short_steps_are_left_out_so_that_a_film_keeps_its_robots_time(tmp_path:
         film, speed = decoded(path)
         assert lengths == [12] and len(film) == frames and speed == pytest.approx(real, rel=1e-3)
         ends.append(film[-1].astype(int))
-    assert all(np.abs(end - ends[2]).mean() < 1 for end in ends)  # the last step, which has the whole return
+    assert all(np.abs(end - ends[2]).mean() < 3 for end in ends)  # the last step, which has the whole return
 
 
 def test_an_analytic_task_has_its_model_to_show(tmp_path: Path) -> None:
