@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mjxrl.machine import graphics
 from mjxrl.worlds.gymnasium import register
 
 if TYPE_CHECKING:
@@ -28,5 +27,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-graphics.choose()  # now, since MuJoCo reads it when it is imported
 register()  # gymnasium.make_vec("mjxrl/Ant-v5", ...)
