@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar
 
 import mujoco
@@ -35,6 +36,7 @@ class Pendulum(Task):
 
     gymnasium_id: ClassVar = "Pendulum-v1"
     xml_file: ClassVar = ""  # pyright: ignore[reportIncompatibleVariableOverride] (not keywords of this task)
+    camera: ClassVar = MappingProxyType({"lookat": (0, 0, 0), "distance": 3.2, "elevation": 0})  # from the front
     frame_skip: ClassVar = 1  # pyright: ignore[reportIncompatibleVariableOverride]
 
     g: float = 10.0

@@ -71,12 +71,21 @@ class Controls(NamedTuple):
 
 
 class Goals(NamedTuple):
-    """Columns of an observation, G each: what is achieved, and what is wanted; and how near is near enough."""
+    """Columns of an observation: what is achieved, and what is wanted, G each."""
 
     achieved: slice
     desired: slice
-    threshold: float
-    """Distance between the two within which the goal counts as reached."""
+
+
+class Target(NamedTuple):
+    """Where something is to be brought: `position` `(N, 3)`, and how far it is, `distance` `(N,)`; all in metres.
+
+    Below the distance `within` the target is reached.
+    """
+
+    position: Array
+    distance: Array
+    within: float
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,8 @@ class Task:
             unless it names one.
         goals: where observations hold a goal and what is achieved of it, if they do; `goal_reward` is then defined too.
         refused_by: backends that cannot simulate the task, with the reason.
+        camera: from where films look, by the names of MuJoCo's mjvCamera: lookat (3,) and distance in metres, azimuth
+            and elevation in degrees; empty: a camera of the model's that follows something, or from where all shows.
         max_contacts: contacts of each dimension (condim) that a world has at most, for which MJX then makes room; None:
             every pair of geoms that could touch. It decides MJX's cost; a step that fills it is counted.
         xml_file: the MJCF: a path that starts with / . or ~, or the name of one of Gymnasium's. A compiled model (.mjb)
@@ -103,6 +114,7 @@ class Task:
     gymnasium_id: ClassVar[str | None] = None
     goals: ClassVar[Goals | None] = None
     refused_by: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    camera: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     max_contacts: ClassVar[int | None] = None
 
     xml_file: str = ""
@@ -179,6 +191,10 @@ class Task:
         """The carry after a step; `after` still holds the one before it. By default it stays as it was."""
         return before.carry
 
+    def target(self, xp: Namespace, view: View) -> Target | None:
+        """Where something is to be brought, for films; by default nowhere."""
+        return None
+
     def dynamics(self, xp: Namespace, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
         """qpos `(N, nq)` and qvel `(N, nv)` one environment step later.
 
@@ -186,11 +202,6 @@ class Task:
         not simulate it.
         """
         raise NotImplementedError(f"{type(self).__name__} is simulated by MuJoCo")
-
-    @property
-    def sparse(self) -> bool:
-        """Whether the reward says no more of the goal than that it is reached: hindsight is then on by default."""
-        return self.goals is not None
 
     @property
     def action_range(self) -> tuple[np.ndarray, np.ndarray] | None:

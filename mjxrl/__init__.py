@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mjxrl.machine import graphics
 from mjxrl.worlds.gymnasium import register
 
 if TYPE_CHECKING:
+    from mjxrl.adapters import sb3 as sb3
     from mjxrl.policy.policy import load_policy as load_policy
     from mjxrl.worlds.vector_env import make_vec as make_vec
 
@@ -24,7 +26,12 @@ def __getattr__(name: str) -> Any:
         from mjxrl.policy.policy import load_policy
 
         return load_policy
+    if name == "sb3":
+        from mjxrl.adapters import sb3
+
+        return sb3
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+graphics.choose()  # now, since MuJoCo reads it when it is imported
 register()  # gymnasium.make_vec("mjxrl/Ant-v5", ...)

@@ -1,4 +1,4 @@
-"""`mjxrl-parity`: whether our worlds do what Gymnasium's do, on this machine and with these versions."""
+"""`mjxrl-parity`: whether our worlds do what Gymnasium's or MuJoCo's C do, on this machine and with these versions."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from mjxrl.cli.parse import parse, refuse
 from mjxrl.config import PhysicsConfig
 from mjxrl.config.rules import RULES, problem
 from mjxrl.envs import SUITE, task_class
-from mjxrl.errors import UnavailableError
+from mjxrl.errors import Refusal, TaskError
 from mjxrl.machine import devices, settings, versions
 
 
 @dataclass(frozen=True)
 class Options:
-    """Compare one environment step with Gymnasium's own, from the same states; exits 1 outside tolerance."""
+    """Compare one environment step with Gymnasium's own (of other tasks with native's), from the same states; exits 1
+    outside tolerance."""
 
     env: tuple[str, ...] = tuple(SUITE)
-    """Task ids; all by default."""
+    """Task ids, or my_module:MyTask; by default all of Gymnasium's suite."""
     backend: str = "native"
     """Physics: native | jax | warp."""
     device: str = "cpu"
     """Where jax and warp simulate: auto | cpu | cuda."""
     states: int = 64
-    """States of each kind: in contact, without contact, from a reset."""
+    """States of each kind: in contact, without contact, from a reset; beside native of random play."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
 
 
@@ -35,7 +36,7 @@ def main() -> int:
         device = devices.resolve_device(options.device)
         settings.set_up(device, devices.resolve_backend(options.backend, device)[0])
         return _compare_all(options, device)
-    except UnavailableError as error:
+    except Refusal as error:
         refuse([str(error)])
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -68,10 +69,12 @@ def parse_options(argv: list[str], prog: str = "mjxrl-parity") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
     options, problems = parse(Options(), argv, prog)
     if not options.env:
-        problems.append(f"--env: allowed: one or more of {', '.join(SUITE)}")
+        problems.append(f"--env: allowed: one or more of {', '.join(SUITE)}, or my_module:MyTask")
     for env in options.env:
-        if env not in SUITE:
-            problems.append(problem("env", env, f"one or more of {', '.join(SUITE)}"))
+        try:
+            task_class(env)
+        except TaskError as error:
+            problems.append(f"--env {env}: {error}")
     if options.backend not in ("native", "jax", "warp"):
         problems.append(problem("backend", options.backend, "native, jax, warp"))
     for name in ("preset", "iterations", "ls_iterations", "max_contacts", "threads"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from torch import Tensor
 
@@ -11,23 +9,27 @@ from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.replay import Batch
 from mjxrl.storage.state import State
-from mjxrl.worlds.worlds import Goals
 
 SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
 
 
-def masked_max(values: Annotated[Tensor, "B"], valid: Annotated[Tensor, "B"]) -> Annotated[Tensor, ""]:
-    """Largest over valid transitions, NaN if one is; 0 where none is valid."""
+def masked_max(values: Tensor, valid: Tensor) -> Tensor:
+    """Largest of (B,) over valid transitions, NaN if one is; 0 where none is valid."""
     return torch.where((valid > 0).any(), torch.where(valid > 0, values, -torch.inf).max(), 0)
 
 
 @torch.no_grad()
-def critic_metrics(batch: Batch, found: CriticGradient, target: Annotated[Tensor, "B"]) -> State:
-    """How the critics stand to `target`, what the Q-values should be.
+def critic_metrics(batch: Batch, found: CriticGradient, target: Tensor) -> State:
+    """How the critics stand to their target.
 
     `q_bound` is the value that the batch's largest reward would have if it came at every step for ever: what Q may
     reach without entropy bonuses. `replay_reward` is the mean of the windows' rewards: with n steps, of their sum. All
     values are in the units of scaled rewards.
+
+    Args:
+        batch: as the losses saw it.
+        found: what the critics step down.
+        target: (B,) what the Q-values should be.
     """
     q, valid = found.q, batch.valid
     means = masked_mean(torch.cat([q, q.amin(0, keepdim=True), target[None], (q - target).abs()]), valid)
@@ -62,11 +64,3 @@ def policy_metrics(batch: Batch, found: PolicyGradient) -> State:
             "temperature": found.entropy.temperature[0],
         }
     return metrics
-
-
-def goal_metrics(batch: Batch, goals: Goals) -> State:
-    """How far from their goals the transitions of a batch arrive, and the share that reaches them."""
-    arrived, desired = (batch.next_obs[:, columns] for columns in (goals.achieved, goals.desired))
-    distance = torch.linalg.vector_norm(arrived - desired, dim=-1)
-    reached = (distance < goals.threshold).to(distance.dtype)
-    return {"goal_distance": masked_mean(distance, batch.valid), "goal_reached": masked_mean(reached, batch.valid)}

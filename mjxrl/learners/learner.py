@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,7 +10,6 @@ from torch import Tensor
 from mjxrl.config import Config
 from mjxrl.learners.algorithm import Algorithm
 from mjxrl.learners.batches import Draws, without_invalid
-from mjxrl.learners.diagnostics import goal_metrics
 from mjxrl.learners.optimizer import lr_fraction
 from mjxrl.learners.updates import Updates
 from mjxrl.networks.statistics import ReturnScale, RunningNorm
@@ -26,36 +24,50 @@ class Learner:
     """An algorithm with running statistics, the loop over its updates, and the state of both.
 
     N worlds, observations of width O (raw: they are normalised here), actions of width A in [-1, 1].
+
+    Args:
+        config: of the run.
+        algorithm: made of the same configuration.
+        obs_size: O.
+        action_size: A.
+        device: where everything lives.
+        dtype: of networks and statistics.
     """
 
     def __init__(
-        self, config: Config, algorithm: Algorithm, sizes: tuple[int, int], device: torch.device, dtype: torch.dtype
+        self,
+        config: Config,
+        algorithm: Algorithm,
+        obs_size: int,
+        action_size: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
     ) -> None:
-        """See `make_learner`. Sizes are O and A."""
         settings = config.learner
         self.config, self.algorithm = config, algorithm
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype = torch.device(device), dtype
+        self.norm = RunningNorm(obs_size, device, dtype, enabled=settings.normalize_obs)
         window = math.ceil(config.replay.capacity / config.num_envs)
-        returns = config.num_envs, settings.gamma, window
-        self.norm = RunningNorm(sizes[0], device, dtype, enabled=settings.normalize_obs)
-        self.return_scale = ReturnScale(*returns, device, dtype, enabled=settings.scale_rewards)
+        self.return_scale = ReturnScale(
+            config.num_envs, settings.gamma, window, device, dtype, enabled=settings.scale_rewards
+        )
         self.updates = Updates(algorithm, self.prepare, settings.policy_delay)
-        self._noise_shape = algorithm.noise_per_update, settings.batch_size, sizes[1]
+        self._noise_shape = algorithm.noise_per_update, settings.batch_size, action_size
         self._made = 0  # updates so far; known to the host, so that the policy delay needs no sync
 
     @torch.no_grad()
-    def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
-        """Exploring actions of raw observations."""
+    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Exploring actions, (N, A), of raw observations, (N, O)."""
         return self.algorithm.act(self.norm.normalize(obs), generator)
 
     @torch.no_grad()
-    def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
-        """The policy's best actions of raw observations."""
+    def act_deterministic(self, obs: Tensor) -> Tensor:
+        """The policy's best actions, (N, A), of raw observations, (N, O)."""
         return self.algorithm.act_deterministic(self.norm.normalize(obs))
 
     @torch.no_grad()
-    def start(self, obs: Annotated[Tensor, "N O"]) -> None:
-        """The worlds begin new episodes with `obs`: the first frames of the observation statistics."""
+    def start(self, obs: Tensor) -> None:
+        """The worlds begin new episodes with `obs`, (N, O): the first frames of the observation statistics."""
         self.norm.update(obs)
         self.return_scale.restart()
 
@@ -87,7 +99,7 @@ class Learner:
         settings = self.config.learner
         rows = torch.zeros(settings.updates_per_step, settings.batch_size, dtype=torch.int64, device=self.device)
         noise = torch.zeros(len(rows), *self._noise_shape, device=self.device, dtype=self.dtype)
-        draws = self._draws(replay, Indices(rows, rows + 1, torch.zeros_like(rows, dtype=self.dtype)), noise)
+        draws = self._draws(replay, Indices(rows, rows + 1), noise)  # what they hold does not matter
         if settings.compile:
             self.updates.compile(replay, draws)
         if settings.graphs and self.device.type == "cuda":
@@ -109,10 +121,7 @@ class Learner:
         indices = replay.draw(updates, settings.batch_size, generator)
         noise = torch.randn(updates, *self._noise_shape, generator=generator, device=self.device, dtype=self.dtype)
         self._set_step_sizes()
-        draws = self._draws(replay, indices, noise)
-        metrics = self.updates.run(replay, draws, self._made)
-        if replay.goals is not None:
-            metrics |= goal_metrics(replay.read(draws.windows.of_update(-1)), replay.goals)
+        metrics = self.updates.run(replay, self._draws(replay, indices, noise), self._made)
         self._made += updates
         metrics["replay_age"] = indices.steps[-1].to(self.dtype).mean() - 1  # vector steps since it was stored
         if self.return_scale.factor is not None:
@@ -149,6 +158,10 @@ class Learner:
         check_fit({name: expected[name] for name in ADDED & expected.keys()} | state, expected)
         restore(self._parts(), state)
         self._made = int(state["updates"])
+
+    def policy_state(self) -> State:
+        """Copies of what acting needs: the actor and the observation statistics."""
+        return flatten({"actor": self.algorithm.actor, "norm": self.norm})
 
     def load_weights(self, state: State) -> None:
         """Start from the networks, targets and statistics of a saved state; everything else stays new.

@@ -9,8 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-from mjxrl.machine import graphics
-
 _set_here: dict[str, str] = {}  # settings that `set_up` made and may change again
 
 
@@ -55,7 +53,6 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
     for name, value in preferred.items():
         if os.environ.get(name) in (None, _set_here.get(name)):
             os.environ[name] = _set_here[name] = value
-    graphics.choose()
 
 
 def cache_dir() -> Path | None:

@@ -50,6 +50,10 @@ class Physics(Protocol):
         """The MjData fields that the task names, each `(N, …)`, safe to keep across the next step."""
         ...
 
+    def pose(self, state: State) -> Mapping[str, Array]:
+        """What a picture of the worlds depends on: qpos, and mocap_pos and mocap_quat where MuJoCo simulates."""
+        ...
+
     def set_where(self, state: State, mask: Array, first: Reset) -> State:
         """Put the worlds in `mask` `(N,)` where `first` says: time, controls and warm start zero, view recomputed.
 

@@ -54,6 +54,9 @@ class AnalyticPhysics:
     def view(self, state: AnalyticState) -> dict[str, Array]:
         return {name: getattr(state, name) for name in self._task.fields}
 
+    def pose(self, state: AnalyticState) -> dict[str, Array]:
+        return {"qpos": state.qpos}
+
     def set_where(self, state: AnalyticState, mask: Array, first: Reset) -> AnalyticState:
         where = partial(self.xp.where, mask[:, None])
         return AnalyticState(where(first.qpos, state.qpos), where(first.qvel, state.qvel))

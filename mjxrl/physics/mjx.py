@@ -119,6 +119,9 @@ class MjxPhysics(JaxArrays):
         # some are matrices here and rows of MjData's
         return {name: _get(state.data, name).reshape(self.num_envs, *shape) for name, shape in self._shapes.items()}
 
+    def pose(self, state: MjxState) -> dict[str, jax.Array]:
+        return {name: _get(state.data, name) for name in ("qpos", "mocap_pos", "mocap_quat")}
+
     def set_where(self, state: MjxState, mask: jax.Array, first: Reset) -> MjxState:
         placed = {"qpos": first.qpos, "qvel": first.qvel}
         if self._mj_model.nmocap:

@@ -101,6 +101,9 @@ class NativePhysics(NumpyArrays):
     def view(self, state: NativePhysics) -> dict[str, np.ndarray]:
         return {name: field.copy() for name, field in self._fields.items()}
 
+    def pose(self, state: NativePhysics) -> dict[str, np.ndarray]:
+        return {name: self.integration[name] for name in ("qpos", "mocap_pos", "mocap_quat")}
+
     def set_where(self, state: NativePhysics, mask: np.ndarray, first: Reset) -> NativePhysics:
         if mask.shape != (self.num_envs,):  # C ends the process over an index beyond its worlds
             raise ValueError(f"the mask of worlds has shape {mask.shape}, wanted ({self.num_envs},)")

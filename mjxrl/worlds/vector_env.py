@@ -19,7 +19,7 @@ from mjxrl.worlds.numpy_runner import NumpyRunner
 from mjxrl.worlds.program import EnvState, vector_reset, vector_set_state, vector_step
 from mjxrl.worlds.runner import Runner, require_idle
 from mjxrl.worlds.shapes import observation_size
-from mjxrl.worlds.worlds import Goals, StepResult, Worlds
+from mjxrl.worlds.worlds import Pose, StepResult, Worlds
 
 
 class VectorEnv(Worlds):
@@ -58,8 +58,6 @@ class VectorEnv(Worlds):
         self.max_episode_steps = task.max_episode_steps
         self.obs_size = observation_size(task)
         self._physics, self._runner = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
-        if task.goals is not None:
-            self.goals = Goals(*task.goals, partial(task.goal_reward, torch))
         self._seed = seed
         self._reset = self._runner.compile(partial(vector_reset, task, self._physics, stagger))
         self._set_state = self._runner.compile(partial(vector_set_state, task, self._physics))
@@ -131,6 +129,18 @@ class VectorEnv(Worlds):
     def close(self) -> None:
         """End the thread that steps the worlds."""
         self._runner.close()
+
+    def pose(self) -> Pose:
+        """Where the worlds are now, for a picture of them.
+
+        Raises:
+            RuntimeError: a step is under way.
+        """
+        state = self._simulator(None)[0]
+        target = self.task.target(self._physics.xp, self.state.view)
+        if target is not None:
+            target = target._replace(position=np.array(target.position), distance=np.array(target.distance))
+        return Pose({name: np.array(array) for name, array in self._physics.pose(state).items()}, target)
 
     def overflows(self) -> int:
         """World steps so far in which the room for contacts was full (`--physics.max-contacts`); waits for the device.

@@ -5,31 +5,33 @@ Our own worlds (`vector_env`), other people's (`mjxrl.adapters`) and a class of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mjxrl.envs.task import Target, Task
 from mjxrl.storage.state import Stateful
 
 
 class _Fields(NamedTuple):
-    obs: Annotated[Tensor, "N O"]
-    """What the policy sees next: the first observation of a new episode where one ended."""
-    reward: Annotated[Tensor, "N"]
-    terminated: Annotated[Tensor, "bool N"]
-    """A terminal state was reached: nothing is left to bootstrap from."""
-    truncated: Annotated[Tensor, "bool N"]
-    """The episode was cut short, as by a time limit: bootstrap from `final_obs`."""
-    final_obs: Annotated[Tensor, "N O"]
-    """The true observation after the action, before any restart; equals `obs` where the episode goes on."""
-    valid: Annotated[Tensor, "bool N"]
-    """False where the simulation broke down: the episode ended, and its numbers, zeros, do not count."""
-    reward_terms: dict[str, Annotated[Tensor, "N"]]
-    """Named parts of the reward, of which the mean is logged."""
-    outcome: dict[str, Annotated[Tensor, "N"]]
-    """Named numbers, of which the mean over episode ends is logged; `success` tells policies apart."""
+    obs: Tensor
+    """(N, O) what the policy sees next: the first observation of a new episode where one ended."""
+    reward: Tensor
+    """(N,)."""
+    terminated: Tensor
+    """(N,) bool, a terminal state was reached: nothing is left to bootstrap from."""
+    truncated: Tensor
+    """(N,) bool, the episode was cut short, as by a time limit: bootstrap from `final_obs`."""
+    final_obs: Tensor
+    """(N, O) the true observation after the action, before any restart; equals `obs` where the episode goes on."""
+    valid: Tensor
+    """(N,) bool, false where the simulation broke down: the episode ended, and its numbers, zeros, do not count."""
+    reward_terms: dict[str, Tensor]
+    """Named parts of the reward, (N,) each, of which the mean is logged."""
+    outcome: dict[str, Tensor]
+    """Named numbers, (N,) each, of which the mean over episode ends is logged; `success` tells policies apart."""
 
 
 class StepResult(_Fields):
@@ -60,19 +62,6 @@ class StepResult(_Fields):
         return self.terminated | self.truncated
 
 
-class Goals(NamedTuple):
-    """Where observations hold goals, G numbers each, and what those are worth."""
-
-    achieved: slice
-    """Columns of what is achieved in an observation."""
-    desired: slice
-    """Columns of what is wanted."""
-    threshold: float
-    """Distance between the two within which a goal counts as reached."""
-    reward: Callable[[Tensor, Tensor], Tensor]
-    """Of achieved and desired goals, (..., G) each, the part of the reward that depends on them: (...)."""
-
-
 class Worlds(Protocol):
     """N worlds that step together, each in an episode of its own. All tensors are on `device`, float32 or bool.
 
@@ -90,9 +79,6 @@ class Worlds(Protocol):
     max_episode_steps: int | None = None
     """Steps after which episodes are truncated, and never sooner, but for the first ones; the replay then keeps each
     observation once. None: they may be truncated at any step, or not at all."""
-
-    goals: Goals | None = None
-    """Of tasks with goals, which may then be exchanged in hindsight."""
 
     def reset(self, seed: int | None = None) -> Tensor:
         """Begin a new episode in every world; returns the first observations, (N, O).
@@ -133,4 +119,24 @@ class CountsOverflows(Protocol):
 
     def overflows(self) -> int:
         """World steps so far in which that may have happened; waits for the device."""
+        ...
+
+
+class Pose(NamedTuple):
+    """What a picture of N worlds depends on; on the host, and nobody else's."""
+
+    arrays: dict[str, np.ndarray]
+    """qpos (N, nq), and where MuJoCo simulates mocap_pos (N, nmocap, 3) and mocap_quat (N, nmocap, 4)."""
+    target: Target | None
+    """Of a task that has one."""
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """Worlds of which pictures can be drawn: of the model of their `task`."""
+
+    task: Task
+
+    def pose(self) -> Pose:
+        """Where the worlds are now, which is to say before the next step."""
         ...

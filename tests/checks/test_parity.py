@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from mjxrl.checks import parity
-from mjxrl.checks.parity import Step, compare, table
+from mjxrl.checks.parity import compare, table
+from mjxrl.checks.reference import Reference, Step
 from mjxrl.cli.parity import main, parse_options
 from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import View
+from mjxrl.worlds import against_c
 
 
 @pytest.mark.parametrize("env_id", SUITE)
@@ -60,7 +62,7 @@ def test_a_wrong_task_is_found(wrong: type[Hopper], said: str) -> None:
 
 
 def test_states_are_of_their_kind_and_exact_in_float32() -> None:
-    reference = parity.Reference(Hopper())
+    reference = Reference(Hopper())
     found = reference.states(5, np.random.default_rng(0))
     assert {kind: len(qpos) for kind, (qpos, _) in found.items()} == {"contact": 5, "no contact": 5, "reset": 5}
     for kind, (qpos, qvel) in found.items():
@@ -101,13 +103,26 @@ def test_the_table_has_median_95_percent_and_maximum() -> None:
     assert table([report]).splitlines()[1].split() == ["contact", "101", "qpos", "5.0e-01", "9.5e-01", "1.0e+00"]
 
 
-def test_a_task_of_ones_own_has_nothing_to_compare_with() -> None:
-    @dataclass(frozen=True)
-    class Mine(Hopper):
-        pass
-
-    with pytest.raises(ValueError, match="Mine has no gymnasium_id"):
-        compare(Mine(), "native")
+def test_a_task_of_ones_own_is_held_against_c(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["mjxrl-parity", "--env", "tests.helpers.arms:Arm", "--states", "8", "--backend"]
+    monkeypatch.setattr("sys.argv", [*words, "jax"])
+    assert main() == 0
+    said = capsys.readouterr().out
+    assert "tests.helpers.arms:Arm: equal" in said and "all within tolerance" in said
+    assert [line[18:46].strip() for line in said.splitlines() if "e-0" in line] == [
+        *("qpos", "qvel", "reward term upright", "reward", "observation")
+    ]
+    off = against_c.Comparison({"qvel": np.ones((8, 2))}, {"qvel": np.zeros((8, 2))})
+    monkeypatch.setattr(against_c, "compare", lambda worlds, count: off)
+    assert main() == 1
+    assert "  play: qvel of joint 'a' is 1 and in MuJoCo's C 0 after" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*words, "native"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --backend native: allowed: jax, warp for Arm, which is compared ")
 
 
 def test_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,15 +136,16 @@ def test_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_refusals_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--env", "Ant-v4", "--backend", "gpu", "--states", "0", "--physics.preset", "slow"]
+    words = ["--env", "Ant-v4", "my:Task", "--backend", "gpu", "--states", "0", "--physics.preset", "slow"]
     with pytest.raises(SystemExit) as stop:
         parse_options(words)
     assert stop.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     starts = [
-        "error: --env Ant-v4: ",
+        "error: --env Ant-v4: no such task",
+        "error: --env my:Task: no module named 'my'",
         "error: --backend gpu: ",
         "error: --physics.preset slow: ",
         "error: --states 0: ",
     ]
-    assert [line.startswith(start) for line, start in zip(lines, starts, strict=True)] == [True] * 4
+    assert [line.startswith(start) for line, start in zip(lines, starts, strict=True)] == [True] * 5

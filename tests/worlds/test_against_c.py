@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mjxrl.config import PhysicsConfig
+from mjxrl.envs.pendulum import Pendulum
 from mjxrl.envs.task import Reset
 from mjxrl.errors import UnavailableError
 from mjxrl.physics.elements import owner
@@ -70,7 +71,7 @@ def test_a_right_simulation_passes_and_its_worlds_are_left_alone(whole: VectorEn
     whole.step(action)
     saved = whole.state_dict()
     comparison = against_c.compare(whole.twin(), 20)  # eight at a time
-    assert comparison.difference(whole.task.model) is None
+    assert not list(comparison.differences(whole.task.model))
     errors = {name: error.max() for name, error in comparison.errors().items()}
     assert 0 < errors["qvel"] < 1e-4 and errors["time"] < 1e-6 and errors["reward term state"] < 1e-5
     assert {"qpos", "act", "mocap_pos", "sensordata", "reward term moved", "reward", "observation"} <= errors.keys()
@@ -107,13 +108,13 @@ def test_a_few_worlds_may_differ_and_nan_is_a_difference() -> None:
     ours = {name: value.copy() for name, value in c.items()}
     ours["qvel"] += 0.09  # of a hundred
     ours["qpos"][:2, 1] = 1e-4
-    assert Comparison(ours, c).difference(model) is None
+    assert not list(Comparison(ours, c).differences(model))
     ours["qpos"][2, 1] = 2e-4
     said = "qpos of joint 'b' is 0.0002 and in MuJoCo's C 0 after the same step, off by 0.0002"
-    assert Comparison(ours, c).difference(model) == said
+    assert list(Comparison(ours, c).differences(model)) == [said]
     ours["qpos"][:] = 0
     ours["reward"][:3] = np.nan
-    assert str(Comparison(ours, c).difference(model)).startswith("reward is nan and in MuJoCo's C 0")
+    assert next(Comparison(ours, c).differences(model)).startswith("reward is nan and in MuJoCo's C 0")
 
 
 def test_every_number_has_an_owner() -> None:
@@ -133,11 +134,11 @@ def test_a_run_looks_first_and_learns_what_it_would_have_learned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Refused in a line that leaves no folder; unchecked it goes on; and nothing of the run depends on the look."""
-    options: dict[str, Any] = {"env": "tests.worlds.test_against_c:Whole", "task": Whole(), "backend": "jax"}
+    options: dict[str, Any] = {"env": "Pendulum-v1", "task": Pendulum(), "backend": "jax"}
     config = small("td3", **options, total_steps=160, eval={"every": 0, "final_episodes": 0})
     looked = train(replace(config, run_dir=tmp_path / "looked"))
     assert f"as in MuJoCo's C, up to rounding, in one step of {against_c.WORLDS} worlds" in capsys.readouterr().out
-    monkeypatch.setattr(Comparison, "difference", lambda self, model: "qvel of joint 'a' is wrong")
+    monkeypatch.setattr(Comparison, "differences", lambda self, model: iter(["qvel of joint 'a' is wrong"]))
     with pytest.raises(UnavailableError, match=r"--physics.unchecked: qvel of joint 'a' is wrong"):
         train(replace(config, run_dir=tmp_path / "refused"))
     assert not (tmp_path / "refused").exists()

@@ -228,3 +228,19 @@ def test_a_step_before_the_first_reset_is_refused(backend: str) -> None:
 def test_make_vec_takes_a_class() -> None:
     env = mjxrl.make_vec(Short, 2, backend="native", ctrl_cost_weight=0.5)
     assert (type(env.task), env.max_episode_steps, env.task.changed_keywords) == (Short, 5, {"ctrl_cost_weight": 0.5})
+
+
+@pytest.mark.parametrize("env", ["cheetah_native", "cheetah_jax", "cheetah_warp"])
+def test_a_pose_is_where_the_worlds_are_and_stays_as_it_was(env: str, request: pytest.FixtureRequest) -> None:
+    worlds: VectorEnv = request.getfixturevalue(env)
+    worlds.reset()
+    worlds.step(actions(worlds))
+    before, qpos = worlds.pose(), np.array(worlds.state.view.qpos)
+    worlds.step(actions(worlds))
+    assert np.array_equal(before.arrays["qpos"], qpos) and before.target is None
+    assert np.array_equal(worlds.pose().arrays["qpos"], worlds.state.view.qpos)
+    assert not np.array_equal(worlds.pose().arrays["qpos"], qpos)
+    worlds.dispatch(actions(worlds))
+    with pytest.raises(RuntimeError, match="collect it first"):
+        worlds.pose()
+    worlds.collect()
