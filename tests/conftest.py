@@ -22,6 +22,15 @@ torch.set_num_threads(1)  # steady on a busy machine
 hypothesis.settings.register_profile("mjxrl", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("mjxrl")
 
+from tests.helpers.shapes import check_shapes  # noqa: E402
+
+check_shapes(
+    "mjxrl.worlds.vector_env", "mjxrl.replay.batch", "mjxrl.replay.ring", "mjxrl.reporting.episodes",
+    "mjxrl.reporting.quarantine", "mjxrl.networks.mlp", "mjxrl.networks.statistics", "mjxrl.learners.optimizer",
+    "mjxrl.learners.batches", "mjxrl.learners.values", "mjxrl.learners.diagnostics", "mjxrl.learners.actor_critic",
+    "mjxrl.learners.td3", "mjxrl.learners.sac", "mjxrl.learners.updates", "mjxrl.learners.learner",
+)  # fmt: skip
+
 from mjxrl.checks.parity import Report, compare  # noqa: E402
 from mjxrl.envs import task_class  # noqa: E402
 from mjxrl.worlds.vector_env import VectorEnv  # noqa: E402

@@ -72,7 +72,8 @@ def gaussians(dtype: torch.dtype = torch.float64) -> tuple[Gaussian, Tensor]:
 def one_gaussian(seed: int) -> tuple[Gaussian, Tensor]:
     """One policy, and many draws from it: (SAMPLES, ACTION)."""
     noise = torch.randn(SAMPLES, ACTION, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return Gaussian(torch.tensor([[0.5, -0.3, 0.0]]).double(), torch.tensor([[0.2, 0.1, 0.3]]).double()), noise
+    mean, log_std = torch.tensor([[0.5, -0.3, 0.0], [0.2, 0.1, 0.3]]).double().unsqueeze(1).expand(2, SAMPLES, ACTION)
+    return Gaussian(mean, log_std), noise
 
 
 def initial_q_near_zero() -> str:
@@ -127,7 +128,7 @@ def entropy_identity() -> str:
     entropy = -squashed_sample(gaussian, noise)[1].mean().item()
     _, other = one_gaussian(4)
     u = gaussian.mean + gaussian.log_std.exp() * other
-    normal = (0.5 * math.log(2 * math.pi * math.e) + gaussian.log_std).sum().item()
+    normal = (0.5 * math.log(2 * math.pi * math.e) + gaussian.log_std[0]).sum().item()
     wanted = normal + torch.log(1 - u.tanh().square()).sum(-1).mean().item()
     return check(abs(entropy - wanted) < 0.02, f"H(a) {entropy:.4f}, H(u) + E log(1 - tanh(u)^2) {wanted:.4f}")
 

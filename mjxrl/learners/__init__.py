@@ -19,13 +19,6 @@ def make_learner(
     device: torch.device | str,
     dtype: torch.dtype = torch.float32,
 ) -> Learner:
-    """A learner with the algorithm that `config.algo` names, initialised from `config.seed`.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    kinds = {"td3": TD3, "sac": SAC}
-    if config.algo not in kinds:
-        raise ValueError(f"unknown algorithm {config.algo!r}: choose from {', '.join(kinds)}")
-    algorithm = kinds[config.algo](config, obs_size, action_size, device, dtype)
-    return Learner(config, algorithm, obs_size, action_size, device, dtype)
+    """A learner with the algorithm that `config.algo` names, initialised from `config.seed`."""
+    sizes, kind = (obs_size, action_size), {"td3": TD3, "sac": SAC}[config.algo]
+    return Learner(config, kind(config, sizes, device, dtype), sizes, torch.device(device), dtype)

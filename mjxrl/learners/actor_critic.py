@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.learners.optimizer import Adam
-from mjxrl.learners.values import make_value
+from mjxrl.learners.values import SCALAR, Categorical
 from mjxrl.networks.parameters import new_network
 from mjxrl.networks.spec import actor_spec, critic_spec
 from mjxrl.storage.state import Part
@@ -18,36 +19,18 @@ from mjxrl.storage.state import Part
 class ActorCritic:
     """The networks, made from `config.seed`, with their optimizers.
 
-    An algorithm adds what it has besides to `networks` and `optimizers`.
-
-    Args:
-        config: of the run.
-        obs_size: observation width O.
-        action_size: action width A.
-        device: where everything lives.
-        dtype: of the networks.
+    An algorithm adds what it has besides to `networks` and `optimizers`. Sizes are O and A.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        obs_size: int,
-        action_size: int,
-        device: torch.device | str,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
         self.config = config
         settings, decay = config.learner, config.learner.weight_decay
         generator = torch.Generator().manual_seed(config.seed)
-        self.value = make_value(settings, device, dtype)
-        self.actor = new_network(actor_spec(config, obs_size, action_size), generator, device, dtype)
-        self.critics = new_network(
-            critic_spec(config, obs_size, action_size),
-            generator,
-            device,
-            dtype,
-            output_scale=0.01,  # first Q-values near 0: targets start as rewards, not as noise
-        )
+        is_categorical, atoms = settings.critic == "categorical", (settings.atoms, settings.value_range)
+        self.value = Categorical(*atoms, device, dtype) if is_categorical else SCALAR
+        self.actor = new_network(actor_spec(config, *sizes), generator, device, dtype)
+        # first Q-values near 0: targets start as rewards, not as noise
+        self.critics = new_network(critic_spec(config, *sizes), generator, device, dtype, output_scale=0.01)
         self.target_critics = self.critics.copy()
         self.networks = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
         self.optimizers = {
@@ -59,8 +42,8 @@ class ActorCritic:
         """Everything that changes as it learns, by the names under which it is saved."""
         return {**self.networks, **{f"{name}_adam": adam for name, adam in self.optimizers.items()}}
 
-    def gradients(self, **losses: Tensor) -> dict[str, Tensor]:
-        """(P,) of each loss, by the parameters of the optimizer that it is named after."""
+    def gradients(self, **losses: Tensor) -> dict[str, Annotated[Tensor, "_"]]:
+        """Of each loss, 0-d, by the parameters of the optimizer that it is named after."""
         return {name: self.optimizers[name].gradient(loss) for name, loss in losses.items()}
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -70,6 +53,6 @@ class ActorCritic:
         return torch.autocast(self.actor.flat.device.type, torch.bfloat16, cache_enabled=False)
 
 
-def over_worlds(low: float, high: float, actions: Tensor) -> Tensor:
-    """A number for each world of `actions`, (N, A), rising evenly from the first one's to the last one's: (N, 1)."""
+def over_worlds(low: float, high: float, actions: Annotated[Tensor, "N A"]) -> Annotated[Tensor, "N 1"]:
+    """A number for each world, rising evenly from the first one's to the last one's."""
     return torch.linspace(low, high, len(actions), device=actions.device, dtype=actions.dtype).unsqueeze(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,40 +16,30 @@ from mjxrl.storage.state import Part
 
 
 class CriticGradient(NamedTuple):
-    """What the critics step down, and how it came about."""
+    """What the critics step down, by the name of the optimizer that takes it, and how it came about."""
 
-    gradients: dict[str, Tensor]
-    """(P,) each, by the name of the optimizer that takes it."""
-    loss: Tensor
-    """0-d"""
-    q: Tensor
-    """(E, B)"""
-    target: Tensor
-    """(B,), or (B, K) atoms"""
+    gradients: dict[str, Annotated[Tensor, "_"]]
+    loss: Annotated[Tensor, ""]
+    q: Annotated[Tensor, "E B"]
+    target: Annotated[Tensor, "B *K"]
 
 
 class Entropy(NamedTuple):
-    """How random the policy was, and what that was worth."""
+    """How random the policy was, and what that was worth before the step."""
 
-    log_prob: Tensor
-    """(B,) log pi(a | s)"""
-    log_std: Tensor
-    """(B, A) before tanh"""
-    temperature: Tensor
-    """(1,) before the step"""
+    log_prob: Annotated[Tensor, "B"]
+    log_std: Annotated[Tensor, "B A"]
+    temperature: Annotated[Tensor, "..."]
 
 
 class PolicyGradient(NamedTuple):
-    """What the actor, and the temperature if there is one, step down, and how it came about."""
+    """What the actor, and the temperature if there is one, step down, by the names of their optimizers, and how it
+    came about: the actor's loss, and the policy's own actions on the batch's observations."""
 
-    gradients: dict[str, Tensor]
-    """(P,) each, by the name of the optimizer that takes it."""
-    loss: Tensor
-    """The actor's, 0-d."""
-    action: Tensor
-    """(B, A), the policy's own on the batch's observations."""
+    gradients: dict[str, Annotated[Tensor, "_"]]
+    loss: Annotated[Tensor, ""]
+    action: Annotated[Tensor, "B A"]
     entropy: Entropy | None = None
-    """Of a random policy."""
 
 
 class Algorithm(Protocol):
@@ -59,7 +49,7 @@ class Algorithm(Protocol):
     """
 
     noise_per_update: int
-    """Gaussian draws of action shape, (B, A), that an update takes."""
+    """D, Gaussian draws of action shape that an update takes."""
     value: Value
     """What the critics' outputs mean."""
     actor: Network
@@ -72,19 +62,19 @@ class Algorithm(Protocol):
         """Everything that changes as it learns, by the names under which it is saved."""
         ...
 
-    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Exploring actions, (N, A) in [-1, 1], of observations, (N, O)."""
+    def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
+        """Exploring actions in [-1, 1]."""
         ...
 
-    def act_deterministic(self, obs: Tensor) -> Tensor:
-        """The policy's best actions, (N, A) in [-1, 1], of observations, (N, O)."""
+    def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
+        """The policy's best actions in [-1, 1]."""
         ...
 
-    def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
-        """The gradient of the critics' loss; noise is (noise_per_update, B, A). Changes nothing."""
+    def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
+        """The gradient of the critics' loss. Changes nothing."""
         ...
 
-    def policy_gradient(self, batch: Batch, noise: Tensor) -> PolicyGradient:
+    def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         """The gradients of the actor's loss and of what goes with it. Changes nothing."""
         ...
 

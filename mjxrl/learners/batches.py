@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,17 +14,16 @@ class Draws(NamedTuple):
     """What is drawn for K updates at once."""
 
     windows: Windows
-    """(K, B)"""
-    noise: Tensor
-    """(K, noise_per_update, B, A), standard normal"""
+    noise: Annotated[Tensor, "K D B A"]
+    """Standard normal."""
 
-    def some(self, which: slice) -> Draws:
-        """Those of some updates."""
-        return Draws(Windows(*(tensor[which] for tensor in self.windows)), self.noise[which])
+    def tensors(self, updates: slice) -> list[Tensor]:
+        """All of some updates."""
+        return [tensor[updates] for tensor in (*self.windows, self.noise)]
 
 
-def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of (..., B) over the last axis, over valid transitions only: (...). 0 where none is valid.
+def masked_mean(values: Annotated[Tensor, "*E B"], valid: Annotated[Tensor, "B"]) -> Annotated[Tensor, "*E"]:
+    """Mean over the last axis, over valid transitions only. 0 where none is valid.
 
     where(), not a product: the values of a quarantined world may be NaN, and 0 * NaN is NaN.
     """

@@ -21,10 +21,7 @@ Function = Callable[..., Any]
 def compiled(functions: Sequence[Function], *arguments: Any, device: torch.device) -> list[Function]:
     """The functions, compiled for such arguments; as they are, after a warning, where that fails.
 
-    Args:
-        functions: pure ones; they may call `torch.autograd.grad`.
-        arguments: each function is called with them, for it compiles at its first call.
-        device: that they run on.
+    They must be pure, and may call `torch.autograd.grad`. Each is called once, which is when it compiles.
     """
     try:
         set_up(device)

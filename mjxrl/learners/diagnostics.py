@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
@@ -13,23 +15,18 @@ from mjxrl.storage.state import State
 SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
 
 
-def masked_max(values: Tensor, valid: Tensor) -> Tensor:
-    """Largest of (B,) over valid transitions, NaN if one is; 0 where none is valid."""
+def masked_max(values: Annotated[Tensor, "B"], valid: Annotated[Tensor, "B"]) -> Annotated[Tensor, ""]:
+    """Largest over valid transitions, NaN if one is; 0 where none is valid."""
     return torch.where((valid > 0).any(), torch.where(valid > 0, values, -torch.inf).max(), 0)
 
 
 @torch.no_grad()
-def critic_metrics(batch: Batch, found: CriticGradient, target: Tensor) -> State:
-    """How the critics stand to their target.
+def critic_metrics(batch: Batch, found: CriticGradient, target: Annotated[Tensor, "B"]) -> State:
+    """How the critics stand to `target`, what the Q-values should be.
 
     `q_bound` is the value that the batch's largest reward would have if it came at every step for ever: what Q may
     reach without entropy bonuses. `replay_reward` is the mean of the windows' rewards: with n steps, of their sum. All
     values are in the units of scaled rewards.
-
-    Args:
-        batch: as the losses saw it.
-        found: what the critics step down.
-        target: (B,) what the Q-values should be.
     """
     q, valid = found.q, batch.valid
     means = masked_mean(torch.cat([q, q.amin(0, keepdim=True), target[None], (q - target).abs()]), valid)

@@ -69,24 +69,18 @@ def _cuda_capture() -> Capture:
 
 
 class UpdateGraphs:
-    """Chunks of equal length, captured once per phase of the policy delay.
+    """What `run` does, in chunks of equal length, captured once per phase of the policy delay.
 
-    Args:
-        run: makes updates eagerly.
-        replay: to read from.
-        draws: of K updates, whatever they hold: only shapes, types and addresses matter. Chunks have the largest
-            divisor of K that is at most `MOST`.
-        policy_delay: critic updates per policy update.
+    The draws are of K updates, whatever they hold: only shapes, types and addresses matter. Chunks have the largest
+    divisor of K that is at most `MOST`.
     """
 
     def __init__(self, run: Run, replay: Replay, draws: Draws, policy_delay: int) -> None:
         self._run, self._replay, self._delay = run, replay, policy_delay
-        self._updates = len(draws.noise)
+        self._updates, self.device = len(draws.noise), draws.noise.device
         self._length = max(c for c in range(1, MOST + 1) if self._updates % c == 0)
-        windows, noise = draws.some(slice(self._length))
-        own = torch.contiguous_format
-        self._draws = Draws(Windows(*(x.clone(memory_format=own) for x in windows)), noise.clone(memory_format=own))
-        self.device = noise.device
+        chunk = draws.tensors(slice(self._length))
+        self._buffers = [tensor.clone(memory_format=torch.contiguous_format) for tensor in chunk]
         self._graphs: dict[int, tuple[Launch, State]] = {}
 
     def fits(self, replay: Replay, draws: Draws, made: int) -> bool:
@@ -95,7 +89,8 @@ class UpdateGraphs:
 
     def run_eagerly(self, phase: int = -1) -> State:
         """The updates of one chunk on what the buffers hold. In the last phase, -1, the first one moves the policy."""
-        return self._run(self._replay, self._draws, phase % self._delay)
+        *windows, noise = self._buffers
+        return self._run(self._replay, Draws(Windows(*windows), noise), phase % self._delay)
 
     def capture(self, capture: Capture, made: int) -> None:
         """Capture a graph for each phase that will occur after `made` updates. Capturing changes no tensor."""
@@ -107,10 +102,7 @@ class UpdateGraphs:
         """Make K updates after `made` others; metrics as the eager loop gives them."""
         metrics: State = {}
         for start in range(0, self._updates, self._length):
-            chunk = draws.some(slice(start, start + self._length))
-            for buffer, drawn in zip(
-                (*self._draws.windows, self._draws.noise), (*chunk.windows, chunk.noise), strict=True
-            ):
+            for buffer, drawn in zip(self._buffers, draws.tensors(slice(start, start + self._length)), strict=True):
                 buffer.copy_(drawn)
             launch, outputs = self._graphs[(made + start) % self._delay]
             launch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -24,50 +25,36 @@ class Learner:
     """An algorithm with running statistics, the loop over its updates, and the state of both.
 
     N worlds, observations of width O (raw: they are normalised here), actions of width A in [-1, 1].
-
-    Args:
-        config: of the run.
-        algorithm: made of the same configuration.
-        obs_size: O.
-        action_size: A.
-        device: where everything lives.
-        dtype: of networks and statistics.
     """
 
     def __init__(
-        self,
-        config: Config,
-        algorithm: Algorithm,
-        obs_size: int,
-        action_size: int,
-        device: torch.device | str,
-        dtype: torch.dtype,
+        self, config: Config, algorithm: Algorithm, sizes: tuple[int, int], device: torch.device, dtype: torch.dtype
     ) -> None:
+        """See `make_learner`. Sizes are O and A."""
         settings = config.learner
         self.config, self.algorithm = config, algorithm
-        self.device, self.dtype = torch.device(device), dtype
-        self.norm = RunningNorm(obs_size, device, dtype, enabled=settings.normalize_obs)
+        self.device, self.dtype = device, dtype
         window = math.ceil(config.replay.capacity / config.num_envs)
-        self.return_scale = ReturnScale(
-            config.num_envs, settings.gamma, window, device, dtype, enabled=settings.scale_rewards
-        )
+        returns = config.num_envs, settings.gamma, window
+        self.norm = RunningNorm(sizes[0], device, dtype, enabled=settings.normalize_obs)
+        self.return_scale = ReturnScale(*returns, device, dtype, enabled=settings.scale_rewards)
         self.updates = Updates(algorithm, self.prepare, settings.policy_delay)
-        self._noise_shape = algorithm.noise_per_update, settings.batch_size, action_size
+        self._noise_shape = algorithm.noise_per_update, settings.batch_size, sizes[1]
         self._made = 0  # updates so far; known to the host, so that the policy delay needs no sync
 
     @torch.no_grad()
-    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Exploring actions, (N, A), of raw observations, (N, O)."""
+    def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
+        """Exploring actions of raw observations."""
         return self.algorithm.act(self.norm.normalize(obs), generator)
 
     @torch.no_grad()
-    def act_deterministic(self, obs: Tensor) -> Tensor:
-        """The policy's best actions, (N, A), of raw observations, (N, O)."""
+    def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
+        """The policy's best actions of raw observations."""
         return self.algorithm.act_deterministic(self.norm.normalize(obs))
 
     @torch.no_grad()
-    def start(self, obs: Tensor) -> None:
-        """The worlds begin new episodes with `obs`, (N, O): the first frames of the observation statistics."""
+    def start(self, obs: Annotated[Tensor, "N O"]) -> None:
+        """The worlds begin new episodes with `obs`: the first frames of the observation statistics."""
         self.norm.update(obs)
         self.return_scale.restart()
 
@@ -158,10 +145,6 @@ class Learner:
         check_fit({name: expected[name] for name in ADDED & expected.keys()} | state, expected)
         restore(self._parts(), state)
         self._made = int(state["updates"])
-
-    def policy_state(self) -> State:
-        """Copies of what acting needs: the actor and the observation statistics."""
-        return flatten({"actor": self.algorithm.actor, "norm": self.norm})
 
     def load_weights(self, state: State) -> None:
         """Start from the networks, targets and statistics of a saved state; everything else stays new.

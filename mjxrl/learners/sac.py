@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,25 +27,25 @@ LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the authors' bounds
 class Gaussian(NamedTuple):
     """The policy's distribution before tanh squashes it."""
 
-    mean: Tensor
-    """(B, A)"""
-    log_std: Tensor
-    """(B, A)"""
+    mean: Annotated[Tensor, "B A"]
+    log_std: Annotated[Tensor, "B A"]
 
 
-def policy(actor: Sequence[Layer], obs: Tensor) -> Gaussian:
-    """The Gaussian of pi(. | s) for normalised observations (B, O)."""
+def policy(actor: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Gaussian:
+    """The Gaussian of pi(. | s)."""
     mean, log_std = actor_outputs(actor, obs).chunk(2, dim=-1)
     return Gaussian(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX))
 
 
-def best_action(actor: Sequence[Layer], obs: Tensor) -> Tensor:
-    """tanh of the mean, (B, A), for normalised observations (B, O)."""
+def best_action(actor: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Annotated[Tensor, "B A"]:
+    """tanh of the mean."""
     return policy(actor, obs).mean.tanh()
 
 
-def squashed_sample(gaussian: Gaussian, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """a = tanh(u), u = mean + std noise, and its log-density (appendix C, eq. 26): (B, A) and (B,).
+def squashed_sample(
+    gaussian: Gaussian, noise: Annotated[Tensor, "B A"]
+) -> tuple[Annotated[Tensor, "B A"], Annotated[Tensor, "B"]]:
+    """a = tanh(u), u = mean + std noise, and its log-density (appendix C, eq. 26).
 
     log(1 - tanh(u)^2) is written 2 (log 2 - u - softplus(-2u)), which is exact where tanh(u) rounds to 1.
     """
@@ -59,11 +59,11 @@ def sac_target(
     actor: Sequence[Layer],
     target_critics: Sequence[Layer],
     batch: Batch,
-    noise: Tensor,
-    alpha: Tensor,
+    noise: Annotated[Tensor, "B A"],
+    alpha: Annotated[Tensor, "..."],
     value: Value = SCALAR,
-) -> Tensor:
-    """y = r + gamma (min_i Q'_i(s', a') - alpha log pi(a' | s')), a' ~ pi (eqs. 3 and 6): (B,), or (B, K) atoms.
+) -> Annotated[Tensor, "B *K"]:
+    """y = r + gamma (min_i Q'_i(s', a') - alpha log pi(a' | s')), a' ~ pi (eqs. 3 and 6), or K atoms of it.
 
     With windows of n > 1 steps, r is their discounted sum without the entropy bonuses in between, and the actions in
     between are the replay's, uncorrected: common practice, and no longer the paper's equation.
@@ -73,9 +73,9 @@ def sac_target(
 
 
 def sac_critic_loss(
-    critics: Sequence[Layer], batch: Batch, target: Tensor, value: Value = SCALAR
-) -> tuple[Tensor, Tensor]:
-    """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), and the Q-values, (E, B).
+    critics: Sequence[Layer], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
+) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B"]]:
+    """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), and the Q-values.
 
     With a categorical critic the error is a cross-entropy instead.
     """
@@ -83,35 +83,30 @@ def sac_critic_loss(
     return 0.5 * masked_mean(value.error(outputs, target), batch.valid).sum(), value.q(outputs.detach())
 
 
-class PolicySample(NamedTuple):
-    """What the policy did in the actor's loss, without gradient."""
-
-    action: Tensor
-    """(B, A)"""
-    log_prob: Tensor
-    """(B,) log pi(a | s)"""
-    log_std: Tensor
-    """(B, A) before tanh"""
-
-
 def sac_actor_loss(
     actor: Sequence[Layer],
     critics: Sequence[Layer],
     batch: Batch,
-    noise: Tensor,
-    alpha: Tensor,
+    noise: Annotated[Tensor, "B A"],
+    alpha: Annotated[Tensor, "..."],
     value: Value = SCALAR,
     which: str = "min",
-) -> tuple[Tensor, PolicySample]:
-    """J_pi = mean (alpha log pi(a | s) - min_i Q_i(s, a)), a ~ pi (eq. 9), and the sample that it is of."""
+) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "B A"], Entropy]:
+    """J_pi = mean (alpha log pi(a | s) - min_i Q_i(s, a)), a ~ pi (eq. 9); without gradient, the actions and their
+    entropy."""
     gaussian = policy(actor, batch.obs)
     action, log_prob = squashed_sample(gaussian, noise)
     q = q_for_actor(critics, batch.obs, action, value, which)
-    sample = PolicySample(action.detach(), log_prob.detach(), gaussian.log_std.detach())
-    return masked_mean(alpha * log_prob - q, batch.valid), sample
+    loss = masked_mean(alpha * log_prob - q, batch.valid)
+    return loss, action.detach(), Entropy(log_prob.detach(), gaussian.log_std.detach(), alpha)
 
 
-def temperature_loss(log_alpha: Tensor, log_prob: Tensor, valid: Tensor, target_entropy: float) -> Tensor:
+def temperature_loss(
+    log_alpha: Annotated[Tensor, "1"],
+    log_prob: Annotated[Tensor, "B"],
+    valid: Annotated[Tensor, "B"],
+    target_entropy: float,
+) -> Annotated[Tensor, ""]:
     """J(alpha) = mean -alpha (log pi(a | s) + H) (eq. 18), alpha = exp(log_alpha)."""
     return -(log_alpha.exp() * masked_mean(log_prob + target_entropy, valid)).sum()
 
@@ -122,11 +117,9 @@ class SAC(ActorCritic):
 
     noise_per_update = 2  # one for a' of the target, one for a of the policy
 
-    def __init__(
-        self, config: Config, obs_size: int, action_size: int, device: torch.device | str, dtype: torch.dtype
-    ) -> None:
-        super().__init__(config, obs_size, action_size, device, dtype)
-        settings = config.sac
+    def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
+        super().__init__(config, sizes, device, dtype)
+        settings, (_, action_size) = config.sac, sizes
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
         self._trained_log_alpha = self.log_alpha.detach().requires_grad_()
@@ -135,7 +128,7 @@ class SAC(ActorCritic):
     def parts(self) -> dict[str, Part]:
         return {**super().parts(), "log_alpha": self.log_alpha}
 
-    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
         """tanh(u), u ~ N(mean, std). The standard deviation may be multiplied by a factor that rises evenly from the
         first world to the last."""
         gaussian = policy(self.actor.frozen, obs)
@@ -147,10 +140,10 @@ class SAC(ActorCritic):
             noise *= low
         return (mean + gaussian.log_std.exp() * noise).tanh()
 
-    def act_deterministic(self, obs: Tensor) -> Tensor:
+    def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
         return best_action(self.actor.frozen, obs)
 
-    def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
+    def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
         with torch.no_grad(), self.autocast():
             alpha = self.log_alpha.exp()
             target = sac_target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha, self.value)
@@ -158,20 +151,18 @@ class SAC(ActorCritic):
             loss, q = sac_critic_loss(self.critics.layers, batch, target, self.value)
         return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
 
-    def policy_gradient(self, batch: Batch, noise: Tensor) -> PolicyGradient:
+    def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         alpha, which = self.log_alpha.exp(), self.config.learner.actor_q
         with self.autocast():
-            loss, sample = sac_actor_loss(
+            loss, action, entropy = sac_actor_loss(
                 self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
             )
         losses = {"actor": loss}
         if self.config.sac.auto_temperature:
             losses["temperature"] = temperature_loss(
-                self._trained_log_alpha, sample.log_prob, batch.valid, self.target_entropy
+                self._trained_log_alpha, entropy.log_prob, batch.valid, self.target_entropy
             )
-        return PolicyGradient(
-            self.gradients(**losses), loss.detach(), sample.action, Entropy(sample.log_prob, sample.log_std, alpha)
-        )
+        return PolicyGradient(self.gradients(**losses), loss.detach(), action, entropy)
 
     def update_targets(self, policy_moved: bool) -> None:
         self.target_critics.follow(self.critics, self.config.learner.tau)

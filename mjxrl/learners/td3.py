@@ -4,6 +4,7 @@ arXiv 1802.09477."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ from mjxrl.networks.parameters import Layer
 from mjxrl.replay import Batch
 
 
-def policy(actor: Sequence[Layer], obs: Tensor) -> Tensor:
-    """pi(s), (B, A) in [-1, 1], of normalised observations (B, O)."""
+def policy(actor: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Annotated[Tensor, "B A"]:
+    """pi(s), in [-1, 1]."""
     return actor_outputs(actor, obs).tanh()
 
 
@@ -27,15 +28,15 @@ def td3_target(
     target_actor: Sequence[Layer],
     target_critics: Sequence[Layer],
     batch: Batch,
-    noise: Tensor,
+    noise: Annotated[Tensor, "B A"],
     *,
     target_noise: float,
     noise_clip: float,
     value: Value = SCALAR,
-) -> Tensor:
-    """Clipped double Q-learning (eq. 10) with target policy smoothing (section 5.3): (B,), or (B, K) atoms.
+) -> Annotated[Tensor, "B *K"]:
+    """Clipped double Q-learning (eq. 10) with target policy smoothing (section 5.3), or K atoms of it.
 
-    y = r + gamma min_i Q'_i(s', pi'(s') + eps),  eps ~ clip(N(0, sigma), -c, c); noise is (B, A) standard normal.
+    y = r + gamma min_i Q'_i(s', pi'(s') + eps),  eps ~ clip(N(0, sigma), -c, c); noise is standard normal.
     """
     epsilon = (target_noise * noise).clamp(-noise_clip, noise_clip)
     next_action = (policy(target_actor, batch.next_obs) + epsilon).clamp(-1, 1)
@@ -43,17 +44,17 @@ def td3_target(
 
 
 def td3_critic_loss(
-    critics: Sequence[Layer], batch: Batch, target: Tensor, value: Value = SCALAR
-) -> tuple[Tensor, Tensor]:
-    """sum_i mean (y - Q_i(s, a))^2 (algorithm 1), and the Q-values, (E, B)."""
+    critics: Sequence[Layer], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
+) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B"]]:
+    """sum_i mean (y - Q_i(s, a))^2 (algorithm 1), and the Q-values."""
     outputs = critic_outputs(critics, batch.obs, batch.action)
     return masked_mean(value.error(outputs, target), batch.valid).sum(), value.q(outputs.detach())
 
 
 def td3_actor_loss(
     actor: Sequence[Layer], critics: Sequence[Layer], batch: Batch, value: Value = SCALAR, which: str = "first"
-) -> tuple[Tensor, Tensor]:
-    """-mean Q_1(s, pi(s)), whose gradient is the deterministic policy gradient (algorithm 1), and pi(s), (B, A)."""
+) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "B A"]]:
+    """-mean Q_1(s, pi(s)), whose gradient is the deterministic policy gradient (algorithm 1), and pi(s)."""
     action = policy(actor, batch.obs)
     return -masked_mean(q_for_actor(critics, batch.obs, action, value, which), batch.valid), action.detach()
 
@@ -63,14 +64,12 @@ class TD3(ActorCritic):
 
     noise_per_update = 1
 
-    def __init__(
-        self, config: Config, obs_size: int, action_size: int, device: torch.device | str, dtype: torch.dtype
-    ) -> None:
-        super().__init__(config, obs_size, action_size, device, dtype)
+    def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
+        super().__init__(config, sizes, device, dtype)
         self.target_actor = self.actor.copy()
         self.networks["target_actor"] = self.target_actor
 
-    def act(self, obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
         """clip(pi(s) + N(0, sigma), -1, 1). sigma may rise evenly from the first world to the last (Li et al. 2023,
         arXiv 2307.12983)."""
         action = self.act_deterministic(obs)
@@ -80,11 +79,11 @@ class TD3(ActorCritic):
             return action.add(noise, alpha=low).clamp_(-1, 1)
         return action.addcmul(noise, over_worlds(low, high, action)).clamp_(-1, 1)
 
-    def act_deterministic(self, obs: Tensor) -> Tensor:
+    def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
         """pi(s)."""
         return policy(self.actor.frozen, obs)
 
-    def critic_gradient(self, batch: Batch, noise: Tensor) -> CriticGradient:
+    def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
         settings = self.config.td3
         with torch.no_grad(), self.autocast():
             target = td3_target(
@@ -100,7 +99,7 @@ class TD3(ActorCritic):
             loss, q = td3_critic_loss(self.critics.layers, batch, target, self.value)
         return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
 
-    def policy_gradient(self, batch: Batch, noise: Tensor) -> PolicyGradient:
+    def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         which = self.config.learner.actor_q
         with self.autocast():
             loss, action = td3_actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 from torch import Tensor
 
@@ -18,10 +19,8 @@ from mjxrl.storage.state import State
 class Updates:
     """Makes updates of an algorithm; eagerly, until told otherwise.
 
-    Args:
-        algorithm: whose networks learn.
-        prepare: makes of a batch as the replay gives it one as the losses want it.
-        policy_delay: critic updates per policy update.
+    `prepare` makes of a batch as the replay gives it one as the losses want it; the policy moves with every
+    `policy_delay`-th update of the critics.
     """
 
     def __init__(self, algorithm: Algorithm, prepare: Callable[[Batch], Batch], policy_delay: int) -> None:
@@ -45,15 +44,9 @@ class Updates:
         self.graphs = captured(graphs, made, self._algorithm.parts())
 
     def run(self, replay: Replay, draws: Draws, made: int) -> State:
-        """Make K updates. Does not wait for the device.
+        """Make K updates after `made` others, which decide when the policy is due. Does not wait for the device.
 
-        Args:
-            replay: to read from.
-            draws: of K updates.
-            made: updates before these, which decide when the policy is due.
-
-        Returns:
-            Metrics of the last update of each kind, 0-d tensors on the device.
+        Returns metrics of the last update of each kind, 0-d tensors on the device.
         """
         if self.graphs is not None and self.graphs.fits(replay, draws, made):
             return self.graphs.run(draws, made)
@@ -64,32 +57,24 @@ class Updates:
         updates, metrics = len(draws.noise), {}
         for k in range(updates):
             batch = self._prepare(replay.read(draws.windows.of_update(k)))
-            policy_due, measure = (made + k + 1) % self._delay == 0, k >= updates - self._delay
-            metrics |= self.update(batch, draws.noise[k], policy_due=policy_due, measure=measure)
+            critics, policy = self.update(batch, draws.noise[k], policy_due=(made + k + 1) % self._delay == 0)
+            if policy is not None and k >= updates - self._delay:  # the last one
+                metrics = policy_metrics(batch, policy)
+            if k == updates - 1:
+                metrics = critic_metrics(batch, critics, self._algorithm.value.q_of_target(critics.target)) | metrics
         return metrics
 
-    def update(self, batch: Batch, noise: Tensor, *, policy_due: bool, measure: bool = True) -> State:
-        """One update on a prepared batch: of the critics, of the policy if it is due, and of the targets.
-
-        noise is (noise_per_update, B, A). Metrics if `measure`.
-        """
-        metrics = self.update_critics(batch, noise, measure)
+    def update(
+        self, batch: Batch, noise: Annotated[Tensor, "D B A"], *, policy_due: bool
+    ) -> tuple[CriticGradient, PolicyGradient | None]:
+        """One update on a prepared batch: of the critics, of the policy if it is due, and of the targets."""
+        critics, policy = self._critic_gradient(batch, noise), None
+        self._step(critics.gradients)
         if policy_due:
-            metrics |= self.update_policy(batch, noise, measure)
+            policy = self._policy_gradient(batch, noise)
+            self._step(policy.gradients)
         self._algorithm.update_targets(policy_due)
-        return metrics
-
-    def update_critics(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        """One step of the critics, as `update`."""
-        found = self._critic_gradient(batch, noise)
-        self._step(found.gradients)
-        return critic_metrics(batch, found, self._algorithm.value.q_of_target(found.target)) if measure else {}
-
-    def update_policy(self, batch: Batch, noise: Tensor, measure: bool = True) -> State:
-        """One step of the actor and of what goes with it, as `update`."""
-        found = self._policy_gradient(batch, noise)
-        self._step(found.gradients)
-        return policy_metrics(batch, found) if measure else {}
+        return critics, policy
 
     def _step(self, gradients: dict[str, Tensor]) -> None:
         for name, gradient in gradients.items():

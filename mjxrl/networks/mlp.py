@@ -7,6 +7,7 @@ The functions take a list of layers, so that a loss can name whose weights it us
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -23,16 +24,15 @@ def _activate(layer: Layer, x: Tensor) -> Tensor:
     return ACTIVATIONS[layer.activation](x)
 
 
-def _output(layer: Layer, x: Tensor) -> Tensor:
-    """(E, B, in) to (E, B, out)."""
+def _output(layer: Layer, x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E B out"]:
     if layer.weight.shape[-1] == 1:
         # A matrix product would have an outer product as its gradient, by far the slowest step of a critic update.
         return (x * layer.weight.transpose(1, 2)).sum(-1, keepdim=True) + layer.bias
     return torch.baddbmm(layer.bias, x, layer.weight)
 
 
-def actor_outputs(layers: Sequence[Layer], obs: Tensor) -> Tensor:
-    """(B, O) normalised observations to the raw outputs, (B, out), of an actor: one member, no LayerNorm."""
+def actor_outputs(layers: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Annotated[Tensor, "B out"]:
+    """The raw outputs of an actor: one member, no LayerNorm."""
     x = obs
     for i, layer in enumerate(layers):
         # Plain products: on CPUs a batched one of a single member is slower, its gradient by a third.
@@ -42,8 +42,10 @@ def actor_outputs(layers: Sequence[Layer], obs: Tensor) -> Tensor:
     return x.to(obs.dtype)  # autocast ends here
 
 
-def critic_outputs(layers: Sequence[Layer], obs: Tensor, action: Tensor) -> Tensor:
-    """What E critics say of (B, O) normalised observations and (B, A) actions: (E, B, outputs)."""
+def critic_outputs(
+    layers: Sequence[Layer], obs: Annotated[Tensor, "B O"], action: Annotated[Tensor, "B A"]
+) -> Annotated[Tensor, "E B out"]:
+    """What E critics say."""
     first, members, split = layers[0], layers[0].weight.shape[0], obs.shape[-1]
     if action.requires_grad:
         # The policy gradient asks for dQ/da only; kept apart, the product with the observation needs no gradient.
@@ -58,19 +60,6 @@ def critic_outputs(layers: Sequence[Layer], obs: Tensor, action: Tensor) -> Tens
     return _output(layers[-1], x).to(obs.dtype)  # autocast ends here
 
 
-def q_values(layers: Sequence[Layer], obs: Tensor, action: Tensor) -> Tensor:
-    """Q_1 .. Q_E, (E, B), of critics whose one output is the value."""
-    return critic_outputs(layers, obs, action)[..., 0]
-
-
 def first_member(layers: Sequence[Layer]) -> list[Layer]:
     """The layers of Q_1 alone, as an ensemble of one."""
-    return [
-        layer._replace(
-            weight=layer.weight[:1],
-            bias=layer.bias[:1],
-            gain=None if layer.gain is None else layer.gain[:1],
-            shift=None if layer.shift is None else layer.shift[:1],
-        )
-        for layer in layers
-    ]
+    return [Layer._make(part[:1] if isinstance(part, Tensor) else part for part in layer) for layer in layers]

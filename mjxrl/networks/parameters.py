@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,24 +19,15 @@ from mjxrl.storage.state import State, flatten, restore
 class Layer(NamedTuple):
     """One linear layer of E members, followed by LayerNorm if it has a gain and, if hidden, by its activation."""
 
-    weight: Tensor
-    """(E, in, out)"""
-    bias: Tensor
-    """(E, 1, out)"""
-    gain: Tensor | None
-    """(E, 1, out) of LayerNorm"""
-    shift: Tensor | None
-    """(E, 1, out) of LayerNorm"""
-    activation: str = "relu"
-    """relu | silu, after a hidden layer"""
+    weight: Annotated[Tensor, "E in out"]
+    bias: Annotated[Tensor, "E 1 out"]
+    gain: Annotated[Tensor, "E 1 out"] | None
+    shift: Annotated[Tensor, "E 1 out"] | None
+    activation: str
 
 
 class Network:
-    """The parameters of what `spec` describes.
-
-    Args:
-        spec: of the network.
-        values: of the parameters, by name; they are copied.
+    """The parameters of what `spec` describes, with copies of these values, by name.
 
     Raises:
         ValueError: a value is missing or of another shape.
@@ -81,12 +72,8 @@ def new_network(
 ) -> Network:
     """A network with weights and biases uniform in +-1/sqrt(inputs), as torch.nn.Linear's, each member's its own.
 
-    Args:
-        spec: of the network.
-        generator: draws the values; on the CPU, so that every device starts from the same numbers.
-        device: where the parameters live.
-        dtype: of the parameters.
-        output_scale: factor on the last layer; a small one makes the first outputs small.
+    The generator is the CPU's, so that every device starts from the same numbers. The last layer's are multiplied by
+    `output_scale`; a small one makes the first outputs small.
     """
     values: State = {}
     for name, shape in spec.shapes.items():

@@ -47,10 +47,9 @@ def export_run(
     config, out = load_config(run_dir, xml_file, as_trained=True), out or run_dir / "policy"
     expect = {"env": config.env, "algo": config.algo}
     manifest, files = checkpoint.read(run_dir, which, expect, ["learner"])
-    tensors = {name: tensor for name, tensor in files["learner"].items() if name.startswith(("actor.", "norm."))}
     low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
     network = actor_spec(config, observation_size(config.task), len(low))
-    save_policy(out, PolicyInfo(config.env, config.algo, manifest["step"], low, high, network), tensors)
+    save_policy(out, PolicyInfo(config.env, config.algo, manifest["step"], low, high, network), files["learner"])
     written = [out / "policy.safetensors", out / "policy.json"]
     if onnx:
         write_onnx(load_policy(out), out / ONNX)

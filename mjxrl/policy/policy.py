@@ -25,17 +25,14 @@ from mjxrl.networks.parameters import Layer, Network
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.networks.statistics import RunningNorm
 from mjxrl.storage.files import write_atomically
-from mjxrl.storage.state import part_of
+from mjxrl.storage.state import flatten, part_of
 
 FORMAT = 2  # 1 did not say what the network is
 TENSORS, INFO = "policy.safetensors", "policy.json"
 ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
 
 # the best action, (B, A), of normalised observations, (B, O)
-_ACTIONS: dict[str, Callable[[list[Layer], Tensor], Tensor]] = {
-    "td3": td3.policy,
-    "sac": sac.best_action,
-}
+_ACTIONS: dict[str, Callable[[list[Layer], Tensor], Tensor]] = {"td3": td3.policy, "sac": sac.best_action}
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Policy:
     """
 
     def __init__(self, info: PolicyInfo, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
-        """Make it of a learner's `policy_state`.
+        """Make it of a learner's state, or of as much of it as was saved.
 
         Raises:
             PolicyError: they do not fit each other.
@@ -113,14 +110,15 @@ class Policy:
         return result
 
 
-def save_policy(folder: Path, info: PolicyInfo, tensors: Mapping[str, Tensor]) -> None:
-    """Write the file pair into `folder`, which is created if need be.
+def save_policy(folder: Path, info: PolicyInfo, state: Mapping[str, Tensor]) -> None:
+    """Write the file pair, of a learner's state, into `folder`, which is created if need be.
 
     Raises:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    tensors = flatten({name: part_of(state, name) for name in ("actor", "norm")})
+    data = safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
     content = {"format": FORMAT, **dataclasses.asdict(info), "sha256": hashlib.sha256(data).hexdigest()}
     write_atomically(folder / TENSORS, data)
     write_atomically(folder / INFO, json.dumps(content, indent=2).encode() + b"\n")
@@ -141,23 +139,22 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Policy:
     try:
         content, data = json.loads((folder / INFO).read_text()), (folder / TENSORS).read_bytes()
         format_, expected = content.pop("format"), content.pop("sha256")
-    except OSError as error:
-        raise PolicyError(f"{folder} holds no policy: {error.strerror}: {error.filename}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise PolicyError(f"{folder / INFO} is damaged") from None
-    if format_ not in (1, FORMAT):
-        raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1, {FORMAT}")
-    if hashlib.sha256(data).hexdigest() != expected:
-        raise PolicyError(f"{folder / TENSORS} is truncated or was altered")
-    try:
+        if format_ not in (1, FORMAT):
+            raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1, {FORMAT}")
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise PolicyError(f"{folder / TENSORS} is truncated or was altered")
         tensors = safetensors.torch.load(data)
         network = content.pop("network") if format_ == FORMAT else _network_of(tensors)
         network["hidden"] = tuple(network["hidden"])
         content |= {name: tuple(map(float, content[name])) for name in ("control_low", "control_high")}
         info = PolicyInfo(**content, network=NetworkSpec(**network))
+    except PolicyError:
+        raise
+    except OSError as error:
+        raise PolicyError(f"{folder} holds no policy: {error.strerror}: {error.filename}") from None
     except safetensors.SafetensorError as error:
         raise PolicyError(f"{folder / TENSORS} is not a safetensors file: {error}") from None
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise PolicyError(f"{folder / INFO} is damaged") from None
     return Policy(info, tensors, device)
 

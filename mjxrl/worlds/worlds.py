@@ -5,7 +5,7 @@ Our own worlds (`vector_env`), other people's (`mjxrl.adapters`) and a class of 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,22 +16,21 @@ from mjxrl.storage.state import Stateful
 
 
 class _Fields(NamedTuple):
-    obs: Tensor
-    """(N, O) what the policy sees next: the first observation of a new episode where one ended."""
-    reward: Tensor
-    """(N,)."""
-    terminated: Tensor
-    """(N,) bool, a terminal state was reached: nothing is left to bootstrap from."""
-    truncated: Tensor
-    """(N,) bool, the episode was cut short, as by a time limit: bootstrap from `final_obs`."""
-    final_obs: Tensor
-    """(N, O) the true observation after the action, before any restart; equals `obs` where the episode goes on."""
-    valid: Tensor
-    """(N,) bool, false where the simulation broke down: the episode ended, and its numbers, zeros, do not count."""
-    reward_terms: dict[str, Tensor]
-    """Named parts of the reward, (N,) each, of which the mean is logged."""
-    outcome: dict[str, Tensor]
-    """Named numbers, (N,) each, of which the mean over episode ends is logged; `success` tells policies apart."""
+    obs: Annotated[Tensor, "N O"]
+    """What the policy sees next: the first observation of a new episode where one ended."""
+    reward: Annotated[Tensor, "N"]
+    terminated: Annotated[Tensor, "bool N"]
+    """A terminal state was reached: nothing is left to bootstrap from."""
+    truncated: Annotated[Tensor, "bool N"]
+    """The episode was cut short, as by a time limit: bootstrap from `final_obs`."""
+    final_obs: Annotated[Tensor, "N O"]
+    """The true observation after the action, before any restart; equals `obs` where the episode goes on."""
+    valid: Annotated[Tensor, "bool N"]
+    """False where the simulation broke down: the episode ended, and its numbers, zeros, do not count."""
+    reward_terms: dict[str, Annotated[Tensor, "N"]]
+    """Named parts of the reward, of which the mean is logged."""
+    outcome: dict[str, Annotated[Tensor, "N"]]
+    """Named numbers, of which the mean over episode ends is logged; `success` tells policies apart."""
 
 
 class StepResult(_Fields):

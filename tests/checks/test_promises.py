@@ -48,7 +48,11 @@ def large_start(*args: Any, **keywords: Any) -> Any:
     return learner
 
 
-ORIGINAL = promises.learner_of
+def undelayed(self: Updates, batch: Any, noise: Any, *, policy_due: bool) -> Any:
+    return UPDATE(self, batch, noise, policy_due=True)
+
+
+ORIGINAL, UPDATE = promises.learner_of, Updates.update
 BREAKS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "initial Q near zero": lambda m: m.setattr(promises, "learner_of", large_start),
     "actions bounded": lambda m: m.setattr("mjxrl.learners.td3.policy", lambda *_: torch.full((1000, 3), 1.5)),
@@ -60,7 +64,7 @@ BREAKS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "temperature moves the right way": lambda m: m.setattr(
         "mjxrl.learners.sac.temperature_loss", lambda log_alpha, *_: -log_alpha.sum()
     ),
-    "delayed policy updates": lambda m: m.setattr(Updates, "update_policy", lambda *_: {}),
+    "delayed policy updates": lambda m: m.setattr(Updates, "update", undelayed),
     "Polyak averaging": lambda m: m.setattr(Network, "follow", lambda self, source, _: self.flat.copy_(source.flat)),
     "no value after termination": lambda m: m.setattr(
         Scalar, "target", lambda self, batch, outputs, bonus=0.0: batch.reward + batch.discount * outputs[0, :, 0]

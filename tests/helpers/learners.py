@@ -11,7 +11,9 @@ import torch
 
 from mjxrl.config import Config, LearnerConfig
 from mjxrl.learners import Learner, make_learner
+from mjxrl.learners.diagnostics import critic_metrics, policy_metrics
 from mjxrl.replay import Batch, Replay
+from mjxrl.storage.state import State
 from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION, WORLDS = 5, 2, 4
@@ -60,6 +62,13 @@ def random_batch(dtype=torch.float32, size=16) -> Batch:
         next_obs=torch.randn(size, OBS, generator=g).to(dtype),
         valid=torch.ones(size, dtype=dtype),
     )
+
+
+def measured(learner: Learner, batch: Batch, noise: torch.Tensor, policy_due: bool) -> State:
+    """Make one update on a prepared batch; returns what is measured of it."""
+    critics, policy = learner.updates.update(batch, noise, policy_due=policy_due)
+    metrics = critic_metrics(batch, critics, learner.algorithm.value.q_of_target(critics.target))
+    return metrics if policy is None else metrics | policy_metrics(batch, policy)
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

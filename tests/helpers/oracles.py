@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from mjxrl.networks.parameters import Network, new_network
+from mjxrl.networks.mlp import critic_outputs
+from mjxrl.networks.parameters import Layer, Network, new_network
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.replay import Batch
 
@@ -27,6 +30,11 @@ def mlp(parameters: dict[str, np.ndarray], member: int, x: np.ndarray) -> np.nda
 
 def q_function(parameters, member, obs, action):
     return mlp(parameters, member, np.concatenate([obs, action], -1))[:, 0]
+
+
+def q_values(layers: Sequence[Layer], obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    """Q_1 .. Q_E, (E, B), of critics whose one output is the value."""
+    return critic_outputs(layers, obs, action)[..., 0]
 
 
 def min_q(parameters, obs, action):

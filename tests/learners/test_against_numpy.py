@@ -87,13 +87,13 @@ def test_sac(batch, noise, members, layer_norm):
         action, log_prob = squashed_gaussian(actor_np, data["obs"], eps)
         return mean_over_valid(alpha * log_prob - min_q(critics_np, data["obs"], action), data)
 
-    loss, sample = sac.sac_actor_loss(actor.layers, critics.frozen, batch, noise, torch.tensor(alpha, dtype=F64))
+    loss, _, entropy = sac.sac_actor_loss(actor.layers, critics.frozen, batch, noise, torch.tensor(alpha, dtype=F64))
     assert loss.item() == pytest.approx(actor_loss(), rel=1e-9)
     assert_gradient(loss, actor, numeric_gradient(actor_loss, actor_np))
 
     log_alpha = torch.tensor([np.log(alpha)], requires_grad=True)
     _, log_prob = squashed_gaussian(actor_np, data["obs"], eps)
-    loss = sac.temperature_loss(log_alpha, sample.log_prob, batch.valid, -2.5)
+    loss = sac.temperature_loss(log_alpha, entropy.log_prob, batch.valid, -2.5)
     wanted_loss = mean_over_valid(-alpha * (log_prob - 2.5), data)
     assert loss.item() == pytest.approx(wanted_loss, rel=1e-9)
     (gradient,) = torch.autograd.grad(loss, log_alpha)
@@ -130,7 +130,8 @@ def test_targets_of_stored_windows(algo, n_step):
     windows = [history.window(int(t), int(n), n_step, history.steps - 1) for t, n, _ in stored.obs]
     kinds = [(w[2], w[3] is not None and w[3][2] == 1, w[4]) for w in windows]
     assert {(1, False, 1), (0, True, 1), (0, False, 1), (0, False, 0)} <= set(kinds)
-    frames = np.array([[t + 1, n, 0] for t in range(history.steps) for n in range(worlds)], float)
+    counted = [(t, n) for t in range(history.steps) for n in range(worlds) if history.valid[t, n]]
+    frames = np.array([[t + 1, n, 0] for t, n in counted], float)
     next_obs = np.array([w[3] if w[3] is not None else [0, 0, 0] for w in windows], float)
     next_obs = np.clip((next_obs - frames.mean(0)) / (frames.std(0) + 0.01), -10, 10)
     actor_np, targets_np = (

@@ -14,7 +14,18 @@ from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.optimizer import Adam
 from mjxrl.replay import Batch, Replay
 from mjxrl.worlds.worlds import StepResult
-from tests.helpers.learners import ACTION, OBS, SMALL, WORLDS, both, filled_replay, learner_of, random_batch, same
+from tests.helpers.learners import (
+    ACTION,
+    OBS,
+    SMALL,
+    WORLDS,
+    both,
+    filled_replay,
+    learner_of,
+    measured,
+    random_batch,
+    same,
+)
 
 
 def test_masked_mean_ignores_nan_and_an_empty_batch():
@@ -115,11 +126,10 @@ def test_load_weights_takes_networks_and_statistics_and_nothing_else(algo):
 
 
 @both
-def test_policy_state_is_enough_to_act(algo):
+def test_actor_and_statistics_are_enough_to_act(algo):
     source, other = learner_of(algo, normalize_obs=True), learner_of(algo, seed=1, normalize_obs=True)
     source.start(torch.randn(50, OBS) * 4 + 1)
-    policy = source.policy_state()
-    assert {name.split(".")[0] for name in policy} == {"actor", "norm"}
+    policy = {name: x for name, x in source.state_dict().items() if name.startswith(("actor.", "norm."))}
     other.load_state_dict(other.state_dict() | policy)
     obs = torch.randn(3, OBS)
     assert torch.equal(source.act_deterministic(obs), other.act_deterministic(obs))
@@ -137,7 +147,7 @@ def test_nan_in_an_invalid_transition_reaches_nothing(algo):
         batch.valid[3] = batch.valid[7] = 0
         noise = torch.randn(learner.algorithm.noise_per_update, 16, ACTION, generator=torch.Generator().manual_seed(0))
         prepared = learner.prepare(batch)
-        metrics = learner.updates.update_critics(prepared, noise) | learner.updates.update_policy(prepared, noise)
+        metrics = measured(learner, prepared, noise, policy_due=True)
         assert all(bool(value.isfinite()) for value in metrics.values())
         assert bool(learner.algorithm.critics.flat.isfinite().all()) and bool(
             learner.algorithm.actor.flat.isfinite().all()
@@ -158,8 +168,7 @@ def test_invalid_transitions_count_for_nothing(algo):
         learner = learner_of(algo, torch.float64)
         part = learner.prepare(Batch(*(tensor[rows] for tensor in batch)))
         draws = noise[: learner.algorithm.noise_per_update, rows]
-        learner.updates.update_critics(part, draws)
-        learner.updates.update_policy(part, draws)
+        measured(learner, part, draws, policy_due=True)
         states.append(learner.state_dict())
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-7, atol=1e-10)
@@ -169,8 +178,7 @@ def test_invalid_transitions_count_for_nothing(algo):
 def test_a_batch_without_valid_transitions_moves_nothing_to_nan(algo):
     learner = learner_of(algo)
     batch = learner.prepare(random_batch()._replace(valid=torch.zeros(16), reward=torch.full((16,), torch.nan)))
-    learner.updates.update_critics(batch, torch.zeros(2, 16, ACTION))
-    learner.updates.update_policy(batch, torch.zeros(2, 16, ACTION))
+    measured(learner, batch, torch.zeros(learner.algorithm.noise_per_update, 16, ACTION), policy_due=True)
     assert bool(learner.algorithm.critics.flat.isfinite().all()) and bool(learner.algorithm.actor.flat.isfinite().all())
 
 
@@ -269,8 +277,3 @@ def test_critics_learn_the_value_of_a_probe(algo, terminated, value):
         replay.append(action, StepResult(state, torch.ones(4), ended, ~ended, state))
     learner.update(replay, 400, g)
     assert learner.update(replay, 1, g)["q"].item() == pytest.approx(value, abs=0.1)
-
-
-def test_unknown_algorithm_is_refused():
-    with pytest.raises(ValueError, match="ppo"):
-        make_learner(Config(algo="ppo"), 3, 1, "cpu")

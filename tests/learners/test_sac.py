@@ -65,7 +65,7 @@ def test_log_density_integrates_to_one():
     """Monte Carlo: the mean over pi of uniform density / pi is the measure of [-1, 1]^2, i.e. 1."""
     g = torch.Generator().manual_seed(0)
     noise = torch.randn(400_000, 2, dtype=F64, generator=g)
-    mean, log_std = torch.tensor([[0.3, -0.2]], dtype=F64), torch.tensor([[0.2, 0.1]], dtype=F64)
+    mean, log_std = (torch.tensor([row], dtype=F64).expand_as(noise) for row in ([0.3, -0.2], [0.2, 0.1]))
     _, log_prob = squashed_sample(Gaussian(mean, log_std), noise)
     assert (0.25 * (-log_prob).exp()).mean().item() == pytest.approx(1, abs=0.01)
 
@@ -137,8 +137,8 @@ def test_target_and_policy_have_draws_of_their_own():
     batch = learner.prepare(replay.gather(replay.draw(1, 32, torch.Generator().manual_seed(0))[0], 1, 0.99))
     noise = torch.randn(2, 32, ACTION)
     noise[1] = torch.nan
-    assert learner.updates.update_critics(batch, noise)["critic_loss"].isfinite()
-    assert learner.updates.update_policy(batch, noise.flip(0))["actor_loss"].isfinite()
+    assert learner.algorithm.critic_gradient(batch, noise).loss.isfinite()
+    assert learner.algorithm.policy_gradient(batch, noise.flip(0)).loss.isfinite()
 
 
 def test_temperature_is_restored():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mjxrl.config import Config, SacConfig, Td3Config
-from mjxrl.learners import make_learner
+from mjxrl.learners import diagnostics, make_learner
 from mjxrl.learners.optimizer import Adam, lr_fraction
 from mjxrl.learners.values import Scalar
 from mjxrl.networks.mlp import critic_outputs
@@ -17,7 +17,18 @@ from mjxrl.networks.parameters import new_network
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.networks.statistics import RETURN_LIMIT, ReturnScale
 from mjxrl.worlds.worlds import StepResult
-from tests.helpers.learners import ACTION, OBS, SMALL, WORLDS, both, filled_replay, learner_of, random_batch, same
+from tests.helpers.learners import (
+    ACTION,
+    OBS,
+    SMALL,
+    WORLDS,
+    both,
+    filled_replay,
+    learner_of,
+    measured,
+    random_batch,
+    same,
+)
 
 EVERYTHING = {
     "critic": "categorical",
@@ -240,7 +251,7 @@ class TestBf16:
         exact, short = (learner_of(algo, bf16=on, gamma=0.99) for on in (False, True))
         batch = exact.prepare(random_batch())
         noise = torch.randn(2, 16, ACTION, generator=torch.Generator().manual_seed(0))
-        a, b = (learner.updates.update_critics(batch, noise) for learner in (exact, short))
+        a, b = (measured(learner, batch, noise, policy_due=False) for learner in (exact, short))
         assert a["q"] != b["q"] and a["q"].item() == pytest.approx(b["q"].item(), rel=0.05, abs=2e-3)
         assert all(value.dtype == torch.float32 for value in b.values())
         # Q' = 1 exactly, so that the target shows how exactly the discount is kept: 0.99, which bf16 has as 0.988
@@ -249,7 +260,7 @@ class TestBf16:
             layer.bias.fill_(1.0)
         batch = batch._replace(discount=torch.full((16,), 0.99), terminated=torch.zeros(16), reward=torch.zeros(16))
         if algo == "td3":
-            target = short.updates.update_critics(batch, noise)["target_q"]
+            target = measured(short, batch, noise, policy_due=False)["target_q"]
             assert target.item() == pytest.approx(0.99, abs=1e-6)
 
     def test_outputs_come_back_in_the_precision_of_the_observation(self):
@@ -287,7 +298,7 @@ def test_metrics_mean_what_they_say(algo, monkeypatch):
     monkeypatch.setattr(Scalar, "target", lambda self, *args: targets.append(original(*args)) or targets[-1])
     gradient = learner.algorithm.critic_gradient(batch, noise).gradients["critic"]
     targets.clear()
-    got = learner.updates.update_critics(batch, noise)
+    got = measured(learner, batch, noise, policy_due=True)
     [y] = targets
     assert got["q1"].item() == pytest.approx(q[0, keep].mean().item())
     assert got["q2"].item() == pytest.approx(q[1, keep].mean().item())
@@ -299,11 +310,10 @@ def test_metrics_mean_what_they_say(algo, monkeypatch):
     assert got["target_q"].item() == pytest.approx(y[keep].mean().item())
     assert got["target_q_max"].item() == pytest.approx(y[keep].max().item())
     assert got["td_error"].item() == pytest.approx((q - y).abs()[:, keep].mean().item())
-    got = learner.updates.update_policy(batch, noise)
     assert 0 <= got["action_saturation"] <= 1 and got["actor_grad_norm"] > 0
     learner.algorithm.actor.frozen[-1].weight.zero_()
     learner.algorithm.actor.frozen[-1].bias.fill_(20.0)
-    assert learner.updates.update_policy(batch, noise)["action_saturation"] > 0.9
+    assert measured(learner, batch, noise, policy_due=True)["action_saturation"] > 0.9
 
 
 @both
@@ -312,16 +322,20 @@ def test_metrics_of_an_empty_batch_and_without_a_discount_are_finite(algo):
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
     batch = random_batch(torch.float64)._replace(discount=torch.ones(16))
     for valid in (batch.valid, torch.zeros(16, dtype=torch.float64)):
-        metrics = learner.updates.update_critics(learner.prepare(batch._replace(valid=valid)), noise)
+        metrics = measured(learner, learner.prepare(batch._replace(valid=valid)), noise, policy_due=False)
         assert all(bool(value.isfinite()) for value in metrics.values())
     assert metrics["target_q_max"] == metrics["q_bound"] == 0
 
 
 @both
-def test_only_the_last_updates_are_measured(algo):
-    learner, measured = learner_of(algo, policy_delay=2), []
-    original = learner.updates.update_critics
-    learner.updates.update_critics = lambda b, n, measure: measured.append(measure) or original(b, n, measure)  # type: ignore
-    metrics = learner.update(filled_replay(), 7, torch.Generator().manual_seed(0))
-    assert measured == [False] * 5 + [True] * 2
-    assert {"actor_loss", "critic_loss", "replay_age"} <= metrics.keys()
+@pytest.mark.parametrize(("updates", "policy"), [(7, 1), (1, 0)])
+def test_what_is_measured_is_measured_once(algo, updates, policy, monkeypatch):
+    calls = []
+    for name in ("critic_metrics", "policy_metrics"):
+        original = getattr(diagnostics, name)
+        spy = lambda *args, name=name, original=original: calls.append(name) or original(*args)  # noqa: E731
+        monkeypatch.setattr(f"mjxrl.learners.updates.{name}", spy)
+    learner = learner_of(algo, policy_delay=2)
+    metrics = learner.update(filled_replay(), updates, torch.Generator().manual_seed(0))
+    assert sorted(calls) == ["critic_metrics"] + ["policy_metrics"] * policy
+    assert {"critic_loss", "replay_age"} <= metrics.keys() and ("actor_loss" in metrics) == bool(policy)

@@ -10,11 +10,12 @@ import torch
 from mjxrl.config import Config, LearnerConfig, Td3Config
 from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.td3 import policy, td3_actor_loss, td3_target
-from mjxrl.networks.mlp import q_values
 from mjxrl.networks.parameters import new_network
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.replay import Batch, Replay
 from mjxrl.worlds.worlds import StepResult
+from tests.helpers.learners import measured
+from tests.helpers.oracles import q_values
 
 OBS, ACTION, B = 3, 2, 64
 SETTINGS = LearnerConfig(batch_size=8, actor_hidden=(8,), critic_hidden=(8,), policy_delay=2, tau=0.1)
@@ -69,7 +70,7 @@ def test_the_flags_of_the_target_noise_reach_the_target():
         learner = learner_of(**keywords)
         for target in (learner.algorithm.networks["target_actor"], learner.algorithm.networks["target_critics"]):
             target.flat.mul_(3)  # far from 0, so that the noise shows
-        return [learner.updates.update_critics(batch_of(), eps)["target_q"].item() for eps in noise]
+        return [measured(learner, batch_of(), eps, policy_due=False)["target_q"].item() for eps in noise]
 
     assert len(set(targets(target_noise=0.0))) == len(set(targets(target_noise_clip=0.0))) == 1
     assert len(set(targets(target_noise=0.2))) == 2
@@ -81,7 +82,7 @@ def test_single_critic_switches_the_minimum_off():
     learner, batch = learner_of(learner=settings, target_noise=0.0), batch_of()
     targets = learner.algorithm.networks["target_critics"].frozen
     [q] = q_values(targets, batch.next_obs, policy(learner.algorithm.networks["target_actor"].frozen, batch.next_obs))
-    metrics = learner.updates.update_critics(batch, torch.zeros(1, B, ACTION))
+    metrics = measured(learner, batch, torch.zeros(1, B, ACTION), policy_due=False)
     assert metrics["target_q"].item() == pytest.approx(q.mean().item())
     assert "q2" not in metrics
 

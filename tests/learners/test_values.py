@@ -133,7 +133,7 @@ def test_an_invalid_transition_does_not_count(batch, noise):
 
 @pytest.mark.parametrize("value", [SCALAR, value_of()])
 def test_the_policy_climbs_what_it_is_told(value):
-    critics, _ = make_network((OBS + ACTION, 7, value.outputs), 3, members=3)
+    critics, _ = make_network((OBS + ACTION, 7, ATOMS if isinstance(value, Categorical) else 1), 3, members=3)
     obs, action = torch.randn(5, OBS, dtype=F64), torch.randn(5, ACTION, dtype=F64)
     q = value.q(critic_outputs(critics.frozen, obs, action))
     for which, wanted in (("first", q[0]), ("min", q.amin(0)), ("mean", q.mean(0))):

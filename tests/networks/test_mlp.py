@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from mjxrl.networks.mlp import actor_outputs, first_member, q_values
+from mjxrl.networks.mlp import actor_outputs, first_member
 from mjxrl.networks.parameters import Network, new_network
 from mjxrl.networks.spec import NetworkSpec
+from tests.helpers.oracles import q_values
 
 F64 = torch.float64
 

@@ -75,7 +75,7 @@ def a_policy(algo: str, normalize: bool, folder: Path, *, scale: float = 1.0) ->
         learner.start(5 + 40 * frames)
     low, high = (0.0,) * 5 + (-1.0,), (scale,) * 5 + (3.0,)
     info = PolicyInfo("HalfCheetah-v5", algo, 1, low, high, learner.algorithm.actor.spec)
-    save_policy(folder, info, learner.policy_state())
+    save_policy(folder, info, learner.state_dict())
     return load_policy(folder)
 
 

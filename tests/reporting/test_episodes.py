@@ -13,7 +13,7 @@ LIMIT = 5
 
 def step(reward: list[float], terminated: list[int], truncated: list[int], valid: list[int]) -> StepResult:
     flags = [torch.tensor(x, dtype=torch.bool) for x in (terminated, truncated, valid)]
-    rewards = torch.tensor(reward)
+    rewards = torch.tensor(reward, dtype=torch.float32)
     nothing = torch.zeros(len(reward), 1)
     return StepResult(nothing, rewards, flags[0], flags[1], nothing, flags[2], {"half": rewards / 2})
 
