@@ -45,7 +45,7 @@ class Fetch(Task):
     refused_by: ClassVar = MappingProxyType(
         {"jax": "MJX lacks margins of meshes, and the J̇v of welds, without which the arm is 0.4 mm off in a step"}
     )
-    goals: ClassVar = Goals(achieved=slice(3, 6), desired=slice(25, 28))
+    goals: ClassVar[Goals] = Goals(slice(3, 6), slice(25, 28), threshold=0.05)
     camera: ClassVar = MappingProxyType(
         {"lookat": (1.3, 0.75, 0.55), "distance": 2.0, "azimuth": 132, "elevation": -14}
     )
@@ -59,8 +59,6 @@ class Fetch(Task):
     object_range: ClassVar[float] = 0.15
     target_range: ClassVar[float] = 0.15
     target_offset: ClassVar[float] = 0.0
-    threshold: ClassVar[float] = 0.05
-    """Metres from the goal within which it counts as reached."""
 
     frame_skip: int = 20
     max_episode_steps: int = 50
@@ -87,15 +85,15 @@ class Fetch(Task):
 
     def goal_reward(self, xp: Namespace, achieved: Array, desired: Array) -> Array:
         distance = _distance(xp, achieved, desired)
-        return -distance if self.reward_type == "dense" else xp.where(distance > self.threshold, -1.0, 0.0)
+        return -distance if self.reward_type == "dense" else xp.where(distance > self.goals.threshold, -1.0, 0.0)
 
     def outcome(self, xp: Namespace, view: View) -> dict[str, Array]:
         distance = _distance(xp, self._achieved(view), view.carry["goal"])
-        return {"success": xp.where(distance < self.threshold, 1.0, 0.0), "distance": distance}
+        return {"success": xp.where(distance < self.goals.threshold, 1.0, 0.0), "distance": distance}
 
     def target(self, xp: Namespace, view: View) -> Target:
         goal = view.carry["goal"]
-        return Target(goal, _distance(xp, self._achieved(view), goal), self.threshold)
+        return Target(goal, _distance(xp, self._achieved(view), goal), self.goals.threshold)
 
     def controls(self, xp: Namespace, view: View, action: Array) -> Controls:
         action = xp.clip(action, -1.0, 1.0)
@@ -130,6 +128,10 @@ class Fetch(Task):
             box = int(self.model.joint("object0:joint").qposadr[0])
             qpos = xp.concatenate([qpos[:, :box], place, qpos[:, box + 2 :]], axis=1)
         return Reset(qpos, xp.tile(xp.asarray(start.qvel), (n, 1)), {"goal": goal})
+
+    @property
+    def sparse(self) -> bool:
+        return self.reward_type == "sparse"
 
     @property
     def action_range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +208,7 @@ class FetchReach(Fetch):
     """The gripper goes to a point."""
 
     gymnasium_id: ClassVar = "FetchReach-v4"
-    goals: ClassVar = Goals(achieved=slice(0, 3), desired=slice(10, 13))
+    goals: ClassVar[Goals] = Goals(slice(0, 3), slice(10, 13), threshold=0.05)
     has_object: ClassVar = False
     slide: ClassVar = 0.4049
     raised: ClassVar = 0.2

@@ -71,10 +71,12 @@ class Controls(NamedTuple):
 
 
 class Goals(NamedTuple):
-    """Columns of an observation: what is achieved, and what is wanted, G each."""
+    """Columns of an observation, G each: what is achieved, and what is wanted; and how near is near enough."""
 
     achieved: slice
     desired: slice
+    threshold: float
+    """Distance between the two within which the goal counts as reached."""
 
 
 class Target(NamedTuple):
@@ -202,6 +204,11 @@ class Task:
         not simulate it.
         """
         raise NotImplementedError(f"{type(self).__name__} is simulated by MuJoCo")
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the reward says no more of the goal than that it is reached: hindsight is then on by default."""
+        return self.goals is not None
 
     @property
     def action_range(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -85,6 +85,7 @@ RULES: dict[str, Rule] = {
     "physics.ls_iterations": _or_none(_COUNT),
     "physics.max_contacts": _or_none(_COUNT),
     "replay.capacity": _COUNT,
+    "replay.her_goals": _or_none(_COUNT_OR_OFF),
     "learner.batch_size": _COUNT,
     "learner.updates_per_step": _COUNT,
     "learner.warmup_steps": _COUNT_OR_OFF,

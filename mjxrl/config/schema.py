@@ -23,6 +23,9 @@ LR_SCHEDULES = ("constant", "linear", "cosine")
 ON_NAN = ("report", "raise")
 
 
+HER_GOALS = 4  # Andrychowicz et al. (2017), section 4.5: k = 4 and 8 do best
+
+
 @dataclass(frozen=True)
 class PhysicsConfig:
     threads: int = 0
@@ -45,6 +48,9 @@ class PhysicsConfig:
 class ReplayConfig:
     capacity: int = 1_000_000
     """Transitions kept, all worlds together; rounded up to a whole number of vectorized steps."""
+    her_goals: int | None = None
+    """Hindsight: goals reached later in an episode that a drawn transition may be given, beside its own; 0 is off.
+    Default: 4 where a task rewards nothing but reaching its goal, else 0."""
 
 
 @dataclass(frozen=True)
@@ -200,3 +206,10 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     log: LogConfig = field(default_factory=LogConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+    @property
+    def relabelled(self) -> float:
+        """The share of drawn transitions that are given another goal in hindsight."""
+        default = HER_GOALS if getattr(self.task, "sparse", False) else 0
+        goals = default if self.replay.her_goals is None else self.replay.her_goals
+        return goals / (goals + 1)

@@ -11,6 +11,7 @@ from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.replay import Batch
 from mjxrl.storage.state import State
+from mjxrl.worlds.worlds import Goals
 
 SATURATED = 0.99  # actions beyond this, in absolute value, count as saturated
 
@@ -61,3 +62,11 @@ def policy_metrics(batch: Batch, found: PolicyGradient) -> State:
             "temperature": found.entropy.temperature[0],
         }
     return metrics
+
+
+def goal_metrics(batch: Batch, goals: Goals) -> State:
+    """How far from their goals the transitions of a batch arrive, and the share that reaches them."""
+    arrived, desired = (batch.next_obs[:, columns] for columns in (goals.achieved, goals.desired))
+    distance = torch.linalg.vector_norm(arrived - desired, dim=-1)
+    reached = (distance < goals.threshold).to(distance.dtype)
+    return {"goal_distance": masked_mean(distance, batch.valid), "goal_reached": masked_mean(reached, batch.valid)}

@@ -11,6 +11,7 @@ from torch import Tensor
 from mjxrl.config import Config
 from mjxrl.learners.algorithm import Algorithm
 from mjxrl.learners.batches import Draws, without_invalid
+from mjxrl.learners.diagnostics import goal_metrics
 from mjxrl.learners.optimizer import lr_fraction
 from mjxrl.learners.updates import Updates
 from mjxrl.networks.statistics import ReturnScale, RunningNorm
@@ -86,7 +87,7 @@ class Learner:
         settings = self.config.learner
         rows = torch.zeros(settings.updates_per_step, settings.batch_size, dtype=torch.int64, device=self.device)
         noise = torch.zeros(len(rows), *self._noise_shape, device=self.device, dtype=self.dtype)
-        draws = self._draws(replay, Indices(rows, rows + 1), noise)  # what they hold does not matter
+        draws = self._draws(replay, Indices(rows, rows + 1, torch.zeros_like(rows, dtype=self.dtype)), noise)
         if settings.compile:
             self.updates.compile(replay, draws)
         if settings.graphs and self.device.type == "cuda":
@@ -108,7 +109,10 @@ class Learner:
         indices = replay.draw(updates, settings.batch_size, generator)
         noise = torch.randn(updates, *self._noise_shape, generator=generator, device=self.device, dtype=self.dtype)
         self._set_step_sizes()
-        metrics = self.updates.run(replay, self._draws(replay, indices, noise), self._made)
+        draws = self._draws(replay, indices, noise)
+        metrics = self.updates.run(replay, draws, self._made)
+        if replay.goals is not None:
+            metrics |= goal_metrics(replay.read(draws.windows.of_update(-1)), replay.goals)
         self._made += updates
         metrics["replay_age"] = indices.steps[-1].to(self.dtype).mean() - 1  # vector steps since it was stored
         if self.return_scale.factor is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mjxrl.envs.task import Controls
 from mjxrl.measurement.setting import Setting
 from mjxrl.measurement.timing import Contestant, interleaved, rates, ratios
 from mjxrl.physics import make_physics
@@ -83,7 +84,7 @@ def _batch(setting: Setting, env: VectorEnv, controls: np.ndarray) -> _Loop:
 def _dynamics(setting: Setting, env: VectorEnv, controls: np.ndarray) -> _Loop:
     """The task's own dynamics on numpy."""
     physics = make_physics(setting.task, env.num_envs, "native")
-    return _Loop(physics.step, lambda: env.state.physics, list(controls))
+    return _Loop(physics.step, lambda: env.state.physics, [Controls(control) for control in controls])
 
 
 def _jitted(setting: Setting, env: VectorEnv, controls: np.ndarray) -> _Loop:
@@ -95,7 +96,7 @@ def _jitted(setting: Setting, env: VectorEnv, controls: np.ndarray) -> _Loop:
 
     def step(data: Any, control: Any) -> Any:
         if setting.task.analytic:
-            return physics.step(data, control)
+            return physics.step(data, Controls(control))
         world_step = jax.vmap(mjx.step, in_axes=(None, 0))
         with physics._as_configured():
             data = data.replace(ctrl=control)

@@ -95,7 +95,7 @@ def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, dev
         obs, _ = env.reset(seed=seed + episode)
         total, length, done = 0.0, 0, False
         while not done:
-            batch = torch.as_tensor(np.asarray(obs, np.float32), device=device)[None]
+            batch = torch.as_tensor(np.asarray(task.from_gymnasium(obs), np.float32), device=device)[None]
             action = policy(batch)[0].float().cpu().numpy()
             obs, reward, terminated, truncated, _ = env.step(center + half * action)
             total, length, done = total + float(reward), length + 1, terminated or truncated
@@ -116,7 +116,7 @@ def unlike_gymnasium(task: Task) -> str | None:
         env = _in_gymnasium(task)
     except Exception as error:  # whatever its constructor makes of these keywords and this model
         return f"{env_id} cannot be made with {name}'s keywords: {error}"
-    shape, size = env.observation_space.shape, observation_size(task)
+    shape, size = np.shape(task.from_gymnasium(env.reset()[0])), observation_size(task)
     model = getattr(env.unwrapped, "model", task.model)  # Pendulum has none there
     env.close()
     if shape != (size,):

@@ -12,30 +12,12 @@ ended by a breakdown, have pushed an episode out of it, what a transition itself
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 OPEN = -1  # the row of an episode that goes on
-
-
-@dataclass(frozen=True)
-class Goals:
-    """Where an observation holds goals, G numbers each, and what they are worth.
-
-    Attributes:
-        achieved: columns of what is achieved in it.
-        desired: columns of what is wanted.
-        reward: of achieved and desired goals, (..., G) each, the part of the reward that depends on them: (...).
-        share: of drawn transitions, how many are given another goal; k / (k + 1) for k goals beside the own one.
-    """
-
-    achieved: slice
-    desired: slice
-    reward: Callable[[Tensor, Tensor], Tensor]
-    share: float
 
 
 def table_layout(rows: int, num_envs: int, time_limit: int | None) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

@@ -18,56 +18,15 @@ nothing is searched or compacted, and the host never has to know who truncated.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from mjxrl.replay.batch import Batch, Indices, Windows
-from mjxrl.replay.hindsight import Episodes, Goals, table_layout
-from mjxrl.worlds.worlds import StepResult
+from mjxrl.replay.hindsight import Episodes
+from mjxrl.replay.layout import layout
+from mjxrl.worlds.worlds import Goals, StepResult
 
 TERMINATED, TRUNCATED, VALID = 1, 2, 4  # bits of a transition's flags
-
-
-def _layout(
-    num_envs: int,
-    obs_size: int,
-    action_size: int,
-    capacity: int,
-    time_limit: int | None,
-    goals: bool,
-    dtype: torch.dtype,
-) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    if min(num_envs, obs_size, action_size, capacity, time_limit or 1) < 1 or time_limit == 0:
-        sizes = f"{num_envs=}, {obs_size=}, {action_size=}, {capacity=} transitions, {time_limit=} steps"
-        raise ValueError(f"replay sizes must be positive: {sizes}")
-    rows = math.ceil(capacity / num_envs) + 1
-    side_rows = math.ceil(rows / time_limit) + 1 if time_limit is not None else 1
-    slot = torch.uint8 if side_rows <= 256 else torch.int32
-    return {
-        "obs": ((rows + side_rows, num_envs, obs_size), dtype),
-        "action": ((rows, num_envs, action_size), dtype),
-        "reward": ((rows, num_envs), dtype),
-        "flags": ((rows, num_envs), torch.uint8),
-        "side": ((rows, num_envs), slot),
-        "slot": ((num_envs,), slot),
-    } | (table_layout(rows, num_envs, time_limit) if goals else {})
-
-
-def replay_bytes(
-    num_envs: int,
-    obs_size: int,
-    action_size: int,
-    *,
-    capacity: int,
-    time_limit: int | None,
-    goals: bool = False,
-    dtype: torch.dtype = torch.float32,
-) -> int:
-    """Bytes a `Replay` of these sizes takes on its device, exactly, without allocating it."""
-    layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, goals, dtype)
-    return sum(math.prod(shape) * kind.itemsize for shape, kind in layout.values())
 
 
 class Replay:
@@ -78,7 +37,8 @@ class Replay:
         capacity: transitions in all; rounded up to whole rows of N.
         time_limit: least number of steps between two truncations of a world; None if no world is ever truncated.
         device: where everything lives and is sampled.
-        goals: where observations hold goals, which are exchanged in hindsight; None: they are left as they are.
+        goals: where observations hold goals, if they do.
+        relabelled: the share of drawn transitions that are given another goal in hindsight; takes goals.
         dtype: of observations, actions and rewards.
 
     Raises:
@@ -95,18 +55,19 @@ class Replay:
         time_limit: int | None,
         device: torch.device | str,
         goals: Goals | None = None,
+        relabelled: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        layout = _layout(num_envs, obs_size, action_size, capacity, time_limit, goals is not None, dtype)
+        kept = layout(num_envs, obs_size, action_size, capacity, time_limit, relabelled > 0, dtype)
         self._num_envs = num_envs
         self._device = torch.device(device)
-        self._storage = {name: torch.zeros(s, dtype=kind, device=self._device) for name, (s, kind) in layout.items()}
+        self._storage = {name: torch.zeros(s, dtype=kind, device=self._device) for name, (s, kind) in kept.items()}
         self._obs, self._action, self._reward, self._flags, self._side, self._slot, *_ = self._storage.values()
         self._rows = len(self._action)
         self._side_rows = len(self._obs) - self._rows
         self._worlds = torch.arange(num_envs, device=self._device)
-        self._goals = goals
-        self._episodes = None if goals is None else Episodes(self._storage)
+        self.goals, self._relabelled = goals, relabelled
+        self._episodes = Episodes(self._storage) if relabelled else None
         # Head and fill are the same in every world, so the host knows them without asking the device.
         self._head = 0
         self._filled = 0
@@ -183,7 +144,7 @@ class Replay:
         nth = torch.randint(self.size, (updates, batch_size), generator=generator, device=self._device)
         oldest = self._head - self._filled
         flat = (nth + oldest * self._num_envs) % self._transitions
-        luck = None if self._goals is None else torch.rand(flat.shape, generator=generator, device=self._device)
+        luck = None if self._episodes is None else torch.rand(flat.shape, generator=generator, device=self._device)
         return Indices(flat, self._filled - nth // self._num_envs, luck)
 
     @torch.no_grad()
@@ -205,7 +166,7 @@ class Replay:
             last, last_flags = first, first_flags
             # contiguous, as in the buffers of captured updates: other strides would be compiled for once more
             summed, discount = reward[first].to(powers.dtype), powers[1].expand(first.shape).contiguous()
-            if self._goals is not None:
+            if self._episodes is not None:
                 summed = summed + self._gain(first, first_flags, goal, relabelled)
         else:
             steps = torch.arange(n_step, device=self._device).view(-1, *[1] * first.dim())
@@ -216,7 +177,7 @@ class Replay:
             inside = torch.cat([torch.ones_like(goes_on[:1]), goes_on]).to(torch.uint8).cumprod(0)
             length = inside.sum(0)
             rewards = reward[window]
-            if self._goals is not None:
+            if self._episodes is not None:
                 rewards = rewards + self._gain(window, window_flags, goal, relabelled)
             summed = (powers[:-1].view(steps.shape) * torch.where(inside > 0, rewards, 0)).sum(0)
             discount = powers[length]
@@ -240,24 +201,24 @@ class Replay:
 
     def _hindsight(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """The goal of each drawn transition, (..., B, G), and whether it is another one than its own, (..., B) bool."""
-        first, goals, luck = indices.flat, self._goals, indices.luck
+        first, goals, luck = indices.flat, self.goals, indices.luck
         if goals is None or self._episodes is None or luck is None:
             return self._obs.new_empty(*first.shape, 0), torch.zeros_like(first, dtype=torch.bool)
         obs = self._obs.view(-1, self._obs.shape[-1])
         left = self._episodes.remaining(first // self._num_envs, first % self._num_envs, indices.steps)
-        relabelled = luck < goals.share
+        relabelled = luck < self._relabelled
         # below the share, luck is uniform there: it chooses among this transition and those that are left
-        ahead = torch.minimum((luck / max(goals.share, 1e-12) * (left + 1)).long(), left)
+        ahead = torch.minimum((luck / self._relabelled * (left + 1)).long(), left)
         later = (first + ahead * self._num_envs) % self._transitions
         reached = obs[:, goals.achieved][self._next(later, self._flags.view(-1)[later])]
         return torch.where(relabelled.unsqueeze(-1), reached, obs[:, goals.desired][first]), relabelled
 
     def _gain(self, flat: Tensor, flags: Tensor, goal: Tensor, relabelled: Tensor) -> Tensor:
         """How much more each transition's reward is under `goal`, (..., B, G), than under its own."""
-        assert self._goals is not None
+        assert self.goals is not None
         obs = self._obs.view(-1, self._obs.shape[-1])
-        achieved, own = obs[:, self._goals.achieved][self._next(flat, flags)], obs[:, self._goals.desired][flat]
-        gain = self._goals.reward(achieved, goal.expand_as(own)) - self._goals.reward(achieved, own)
+        achieved, own = obs[:, self.goals.achieved][self._next(flat, flags)], obs[:, self.goals.desired][flat]
+        gain = self.goals.reward(achieved, goal.expand_as(own)) - self.goals.reward(achieved, own)
         return torch.where(relabelled, gain, 0)
 
     @torch.no_grad()
@@ -265,8 +226,8 @@ class Replay:
         """Read the windows' observations and actions, for one update: (B,) windows make a batch of B."""
         obs = self._obs.view(-1, self._obs.shape[-1])
         before, after = (obs.index_select(0, rows) for rows in (windows.first, windows.next))
-        if self._goals is not None:
-            before[:, self._goals.desired] = after[:, self._goals.desired] = windows.goal
+        if self._episodes is not None and self.goals is not None:
+            before[:, self.goals.desired] = after[:, self.goals.desired] = windows.goal
         return Batch(
             obs=before,
             action=self._action.view(-1, self._action.shape[-1]).index_select(0, windows.first),

@@ -131,9 +131,9 @@ def replay_size(config: Config, capacity: int) -> int:
     from mjxrl.replay import replay_bytes
 
     obs_size, action_size = widths(config)
-    return replay_bytes(
-        config.num_envs, obs_size, action_size, capacity=capacity, time_limit=config.task.max_episode_steps
-    )
+    limit, hindsight = config.task.max_episode_steps, config.relabelled > 0
+    sizes = config.num_envs, obs_size, action_size
+    return replay_bytes(*sizes, capacity=capacity, time_limit=limit, hindsight=hindsight)
 
 
 def learner_bytes(config: Config) -> float:

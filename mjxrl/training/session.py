@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
+from mjxrl.errors import RunError
 from mjxrl.learners import Learner, make_learner
 from mjxrl.replay import Replay
 from mjxrl.reporting.episodes import EpisodeStats
@@ -35,11 +36,22 @@ class Session:
     def __init__(self, worlds: Worlds, config: Config, path: Path) -> None:
         self.worlds, self.config, self.path = worlds, config, path
         sizes, limit, device = (worlds.obs_size, worlds.action_size), worlds.max_episode_steps, worlds.device
-        capacity = config.replay.capacity
+        if config.relabelled and worlds.goals is None:
+            raise RunError(
+                f"--replay.her-goals {config.replay.her_goals}: allowed: 0 for {config.env}, which has no goals"
+            )
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.learner: Learner = make_learner(config, *sizes, device)
         # without a time limit a world may be truncated at every step
-        self.replay = Replay(worlds.num_envs, *sizes, capacity=capacity, time_limit=limit or 1, device=device)
+        self.replay = Replay(
+            worlds.num_envs,
+            *sizes,
+            capacity=config.replay.capacity,
+            time_limit=limit or 1,
+            device=device,
+            goals=worlds.goals,
+            relabelled=config.relabelled,
+        )
         self.episodes = EpisodeStats(worlds.num_envs, limit, device)
         self.interval = Interval(device)
         self.quarantine = Quarantine(path, worlds.num_envs, *sizes, device, raising=config.on_nan == "raise")

@@ -52,7 +52,7 @@ def observation_size(task: Task) -> int:
     for name, value in task.outcome(np, after).items():
         check.array(f"outcome: {name!r}", value, ())
     if task.goals is not None:
-        achieved, desired = (task.observation(np, after)[:, columns] for columns in task.goals)
+        achieved, desired = (task.observation(np, after)[:, columns] for columns in task.goals[:2])
         check.array("goal_reward", task.goal_reward(np, achieved, desired), ())
     return size
 

@@ -19,7 +19,7 @@ from mjxrl.worlds.numpy_runner import NumpyRunner
 from mjxrl.worlds.program import EnvState, vector_reset, vector_set_state, vector_step
 from mjxrl.worlds.runner import Runner, require_idle
 from mjxrl.worlds.shapes import observation_size
-from mjxrl.worlds.worlds import Pose, StepResult, Worlds
+from mjxrl.worlds.worlds import Goals, Pose, StepResult, Worlds
 
 
 class VectorEnv(Worlds):
@@ -58,6 +58,8 @@ class VectorEnv(Worlds):
         self.max_episode_steps = task.max_episode_steps
         self.obs_size = observation_size(task)
         self._physics, self._runner = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
+        if task.goals is not None:
+            self.goals = Goals(*task.goals, partial(task.goal_reward, torch))
         self._seed = seed
         self._reset = self._runner.compile(partial(vector_reset, task, self._physics, stagger))
         self._set_state = self._runner.compile(partial(vector_set_state, task, self._physics))

@@ -5,6 +5,7 @@ Our own worlds (`vector_env`), other people's (`mjxrl.adapters`) and a class of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -61,6 +62,19 @@ class StepResult(_Fields):
         return self.terminated | self.truncated
 
 
+class Goals(NamedTuple):
+    """Where observations hold goals, G numbers each, and what those are worth."""
+
+    achieved: slice
+    """Columns of what is achieved in an observation."""
+    desired: slice
+    """Columns of what is wanted."""
+    threshold: float
+    """Distance between the two within which a goal counts as reached."""
+    reward: Callable[[Tensor, Tensor], Tensor]
+    """Of achieved and desired goals, (..., G) each, the part of the reward that depends on them: (...)."""
+
+
 class Worlds(Protocol):
     """N worlds that step together, each in an episode of its own. All tensors are on `device`, float32 or bool.
 
@@ -78,6 +92,9 @@ class Worlds(Protocol):
     max_episode_steps: int | None = None
     """Steps after which episodes are truncated, and never sooner, but for the first ones; the replay then keeps each
     observation once. None: they may be truncated at any step, or not at all."""
+
+    goals: Goals | None = None
+    """Of tasks with goals, which may then be exchanged in hindsight."""
 
     def reset(self, seed: int | None = None) -> Tensor:
         """Begin a new episode in every world; returns the first observations, (N, O).

@@ -15,7 +15,7 @@ import mujoco
 import pytest
 import torch
 
-from mjxrl.envs import TASKS, task_class
+from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.hopper import Hopper
 from mjxrl.errors import RunError
 from mjxrl.policy.evaluation import (
@@ -133,7 +133,7 @@ def test_what_gymnasium_would_score_must_be_the_task(kind: type[Hopper], problem
         evaluate(zeros, kind(), "gymnasium", episodes=1, seed=0, device=CPU)
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", SUITE)
 def test_our_tasks_are_gymnasiums(env_id: str) -> None:
     assert unlike_gymnasium(task_class(env_id)(max_episode_steps=3)) is None
 

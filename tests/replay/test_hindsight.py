@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mjxrl.replay import Goals, Replay
+from mjxrl.replay import Replay
+from mjxrl.worlds.worlds import Goals
 from tests.helpers.histories import ACTION_SIZE, GAMMA, History, everything
 
 SHARE = 0.8
@@ -18,7 +19,7 @@ def worth(achieved: torch.Tensor, desired: torch.Tensor) -> torch.Tensor:
     return -((achieved - desired).square().sum(-1).sqrt() > 3).float()
 
 
-GOALS = Goals(achieved=slice(3, 5), desired=slice(5, 7), reward=worth, share=SHARE)
+GOALS = Goals(achieved=slice(3, 5), desired=slice(5, 7), threshold=3, reward=worth)
 
 
 class GoalHistory(History):
@@ -65,7 +66,9 @@ class GoalHistory(History):
 
 def filled(history: History, rows: int, time_limit: int) -> Replay:
     sizes = history.num_envs, 7, ACTION_SIZE
-    replay = Replay(*sizes, capacity=rows * sizes[0], time_limit=time_limit, device="cpu", goals=GOALS)
+    replay = Replay(
+        *sizes, capacity=rows * sizes[0], time_limit=time_limit, device="cpu", goals=GOALS, relabelled=SHARE
+    )
     replay.start(history.obs(0))
     return replay
 

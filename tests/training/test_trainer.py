@@ -35,7 +35,7 @@ def test_two_runs_of_one_seed_give_the_same_metrics(algo: str, backend: str, tmp
 def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
     path = train(small("sac", run_dir=tmp_path / "run", checkpoint={"every": 320}))
     names = {p.name.split(".")[0] for p in path.iterdir()} - {"mujoco"}
-    assert names == {"", "config", "metrics", "events", "checkpoints", "curve", "final"}
+    assert names == {"", "config", "model", "metrics", "events", "checkpoints", "curve", "final"}
     kept = {p.name for p in (path / "checkpoints").iterdir() if not p.name.startswith("best_")}
     assert kept == {"step_320", "step_640"}
     replays = [p.parent.name for p in (path / "checkpoints").glob("step_*/replay.safetensors")]
