@@ -105,7 +105,7 @@ def main(options: Options) -> None:
             "transitions_per_repeat": steps,
             "device": devices.device_name("cpu"),
             "cores": threads.available_cores(),
-            "threads": setting.threads._asdict(),
+            "threads": setting.machine.threads._asdict(),
             "load_average": os.getloadavg(),
             "versions": versions.versions() | {PEERS[name]: version_of(PEERS[name]) for name in peers},
             "order_of_each_repeat": order,

@@ -69,7 +69,7 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
     from mjxrl.training.trainer import Trainer
 
     threads.set_torch_threads(1)
-    config = default_config(given.env, given.algo, num_envs=given.num_envs, device=device)
+    config = default_config(given.env, given.algo, given.num_envs, given.backend, device, "paper")
     config = merged(merged(config, SMALL), {"task": task_class(given.env)(), "max_minutes": given.minutes})
     compiled = count_compilations() if given.backend != "native" else lambda: 0
     rows: list[dict[str, float]] = []
@@ -77,7 +77,7 @@ def soak(given: argparse.Namespace, device: str) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         settings.mujoco_log_to(path / "mujoco.log")
-        trainer = Trainer(*make_worlds(config, given.backend, torch.device(device)), config, path)
+        trainer = Trainer(*make_worlds(config, config.machine()), config, path)
 
         def measure() -> None:
             started = time.monotonic()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mjxrl.config.presets import default_config, merged
+from mjxrl.config.schema import Algorithm
 from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.learners import make_learner
@@ -85,7 +86,7 @@ def test_an_update_waits_for_nothing() -> None:
 @pytest.mark.parametrize(
     "settings", [{"bf16": True}, {"compile": True}, {"bf16": True, "compile": True, "graphs": True}]
 )
-def test_updates_in_bf16_compiled_and_captured(algo: str, settings: dict[str, bool]) -> None:
+def test_updates_in_bf16_compiled_and_captured(algo: Algorithm, settings: dict[str, bool]) -> None:
     """As preset fast has them; the plain float32 losses are the yardstick."""
     losses = []
     for changes in ({}, settings):

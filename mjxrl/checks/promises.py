@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from mjxrl.config import Config, LearnerConfig, SacConfig
+from mjxrl.config import Algorithm, Config, LearnerConfig, SacConfig
 from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.sac import Gaussian, squashed_sample
 from mjxrl.networks.mlp import critic_outputs
@@ -43,7 +43,9 @@ class Outcome(NamedTuple):
     detail: str
 
 
-def learner_of(algo: str, dtype: torch.dtype = torch.float32, sac: SacConfig | None = None, **settings: Any) -> Learner:
+def learner_of(
+    algo: Algorithm, dtype: torch.dtype = torch.float32, sac: SacConfig | None = None, **settings: Any
+) -> Learner:
     """A small learner of either kind."""
     learner = LearnerConfig(**{"batch_size": 64, "actor_hidden": (32, 32), "critic_hidden": (32, 32), **settings})
     config = Config(algo=algo, num_envs=WORLDS, learner=learner, sac=sac or SacConfig())

@@ -40,9 +40,9 @@ def main() -> int:
     """Evaluate as the command line says; returns the exit status."""
     options = parse_options(sys.argv[1:])
     on_mjx = options.backend == "jax"
-    device = devices.resolve_device("auto") if on_mjx else "cpu"
     try:
-        settings.set_up(device, devices.resolve_backend("jax" if on_mjx else "native", device)[0])
+        machine = devices.resolve("auto", "jax") if on_mjx else devices.resolve("cpu", "native")
+        settings.set_up(machine.device, machine.backend)
         from mjxrl.policy.evaluation import evaluate_run
 
         settings.mujoco_log_to(options.run_dir / "mujoco.log")
@@ -52,7 +52,7 @@ def main() -> int:
             backend=options.backend,
             seed=options.seed,
             which=options.checkpoint,
-            device=device,
+            device=machine.device,
             xml_file=options.task.xml_file,
         )
     except Refusal as error:
@@ -75,7 +75,7 @@ def main() -> int:
 
 def parse_options(argv: list[str], prog: str = "mjxrl-evaluate") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
-    options, problems = parse(Options(), argv, prog, positionals=1)
+    options, problems = parse(Options(), argv, prog, positional="run_dir")
     problems += run_dir_problems(options.run_dir, prog, options.task.xml_file)
     if options.episodes < 1:
         problems.append(problem("episodes", options.episodes, "a whole number, at least 1"))

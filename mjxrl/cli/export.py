@@ -52,7 +52,7 @@ def main() -> int:
 
 def parse_options(argv: list[str], prog: str = "mjxrl-export") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
-    options, problems = parse(Options(), argv, prog, positionals=1)
+    options, problems = parse(Options(), argv, prog, positional="run_dir")
     problems += run_dir_problems(options.run_dir, prog, options.task.xml_file)
     if problems:
         refuse(problems)

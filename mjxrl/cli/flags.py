@@ -1,30 +1,34 @@
-"""Which words of a command line fit the flags, checked word by word before tyro sees them.
+"""Words of a command line as values of flags.
 
-tyro stops at the first error and draws a box around it. Here every wrong word is found in one go and told in one line;
-the words that are right are handed on.
+tyro reads each value, by the type of its field. It would stop at the first wrong word and draw a box around it; here
+every wrong word is found in one go, and told in one line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import types
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+import tyro
+
 from mjxrl.config.rules import RULES, TASK_RULES, flag, problem
 
 
 class Words(NamedTuple):
-    """A checked command line."""
+    """A command line, read."""
 
-    good: list[str]
-    """Flags and their values, all of which fit."""
+    values: dict[str, Any]
+    """By the dotted path of their field, those that could be read."""
     loose: list[str]
     """Words that belong to no flag."""
     problems: list[str]
-    """One line for each flag that is unknown or whose value does not fit."""
+    """One line for each flag that is unknown or whose value cannot be read."""
 
 
 def flags_of(options: Any, prefix: str = "") -> dict[str, tuple[str, Any]]:
@@ -42,73 +46,68 @@ def flags_of(options: Any, prefix: str = "") -> dict[str, tuple[str, Any]]:
     return flags
 
 
-def last_value(argv: list[str], name: str) -> str | None:
-    """The value that `argv` last gives for a flag, as `--name value` or `--name=value`."""
-    found = None
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        name_given, equals, inline = word.partition("=")
-        if _normal(name_given) == name:
-            value = inline if equals else following
-            found = value if equals or not _is_flag(value) else found
-    return found
-
-
-def check(argv: list[str], flags: Mapping[str, tuple[str, Any]]) -> Words:
-    """Sort the words of a command line; `flags` is what `flags_of` gives."""
-    words = Words([], [], [])
-    i = 0
-    while i < len(argv):
-        word = argv[i]
-        i += 1
+def read(argv: list[str], flags: Mapping[str, tuple[str, Any]]) -> Words:
+    """The words of a command line; `flags` is what `flags_of` gives. Of two values of a flag the last one counts."""
+    words, rest = Words({}, [], []), list(argv)
+    while rest:
+        word = rest.pop(0)
         if not word.startswith("--"):
             words.loose.append(word)
             continue
         name, equals, inline = word.partition("=")
-        name, end = _normal(name), i
-        while end < len(argv) and not _is_flag(argv[end]):
-            end += 1
-        following = [inline] if equals else argv[i:end]
+        name, end = normal(name), next((i for i, w in enumerate(rest) if _is_flag(w)), len(rest))
+        given, rest = ([inline], rest) if equals else (rest[:end], rest[end:])
         if name not in flags:
-            words.problems.append(f"{' '.join([name, *following])}: no such flag{_like(name, flags)}")
-            i = i if equals else end
+            words.problems.append(f"{' '.join([name, *given])}: no such flag{_like(name, flags)}")
             continue
         path, hint = flags[name]
-        values = following[: _most_values(hint)]
-        i = i if equals else i + len(values)
+        rule = RULES.get(path) or TASK_RULES.get(path)
+        try:
+            value, extra = (name == flag(path), given) if hint is bool else read_value(hint, given)
+        except ValueError:
+            words.problems.append(problem(name[2:], tuple(given), rule.allowed if rule else in_words(hint)))
+            continue
         if hint is bool and equals:
-            words.problems.append(f"{name} {inline}: allowed: no value, the flag alone")
-        elif fits(hint, values) and (path not in TASK_RULES or TASK_RULES[path].holds(hint(values[0]))):
-            words.good.extend([f"{name}={inline}"] if equals else [name, *values])
+            words.problems.append(problem(name[2:], inline, "no value, the flag alone"))
+        elif path in TASK_RULES and not TASK_RULES[path].holds(value):  # the task itself would refuse it
+            words.problems.append(problem(name[2:], value, TASK_RULES[path].allowed))
         else:
-            rule = RULES.get(path) or TASK_RULES.get(path)
-            allowed = rule.allowed if rule else in_words(hint)
-            words.problems.append(problem(name[2:], tuple(values), allowed))
+            words.values[path] = value
+            words.loose.extend(extra)
     return words
 
 
-def fits(hint: Any, values: list[str]) -> bool:
-    """Whether these words can be read as a value of the type `hint`."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        if args[-1] is Ellipsis:
-            return all(fits(args[0], [v]) for v in values)
-        return len(values) == len(args) and all(fits(a, [v]) for a, v in zip(args, values, strict=True))
-    if hint is bool:
-        return not values
-    if len(values) != 1:
-        return False
-    if origin in (Union, types.UnionType):
-        return any(fits(a, values) for a in args)
-    if origin is Literal:
-        return values[0] in args
-    if hint is type(None):
-        return values[0] == "None"
-    if hint in (int, float):
-        try:
-            hint(values[0])
-        except ValueError:
-            return False
-    return True  # a string, a path, or a type that only tyro knows
+def read_value(hint: Any, words: list[str]) -> tuple[Any, list[str]]:
+    """What the first of `words` say for the type `hint`, and the others.
+
+    Raises:
+        ValueError: they are none.
+    """
+    holder = dataclasses.make_dataclass("Holder", [("value", hint)])
+    single = [f"--value={words[0]}"] if len(words) == 1 else ["--value", *words]  # a single one may begin with a dash
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            held, rest = tyro.cli(holder, args=single, return_unknown_args=True)
+    except SystemExit:
+        raise ValueError(f"{words}: allowed: {in_words(hint)}") from None
+    return held.value, rest
+
+
+def applied(options: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """The dataclass instance `options` with `values`, which are by dotted path."""
+    changes = {}
+    for field in dataclasses.fields(options):
+        path = prefix + field.name
+        if path in values:
+            changes[field.name] = values[path]
+        elif any(each.startswith(path + ".") for each in values):
+            changes[field.name] = applied(getattr(options, field.name), values, path + ".")
+    return dataclasses.replace(options, **changes)
+
+
+def last_value(argv: list[str], name: str) -> str | None:
+    """The value that `argv` last gives for a flag, as `--name value` or `--name=value`."""
+    return read(argv, {name: (name, str)}).values.get(name)
 
 
 def in_words(hint: Any) -> str:
@@ -122,8 +121,13 @@ def in_words(hint: Any) -> str:
         return " or ".join(map(in_words, args))
     if origin is Literal:
         return ", ".join(map(str, args))
-    names = {int: "a whole number", float: "a number", bool: "no value", Path: "a path", type(None): "None"}
+    names = {int: "a whole number", float: "a number", Path: "a path", type(None): "None"}
     return names.get(hint, "one value")
+
+
+def normal(name: str) -> str:
+    """A flag as we spell it."""
+    return name.replace("_", "-")
 
 
 def _like(name: str, flags: Mapping[str, Any]) -> str:
@@ -135,18 +139,12 @@ def _like(name: str, flags: Mapping[str, Any]) -> str:
     return f"{hint}: allowed: {siblings or 'the flags that --help lists'}"
 
 
-def _most_values(hint: Any) -> int | None:
-    """How many words a flag of this type takes at most; None: any number."""
-    if get_origin(hint) is tuple:
-        args = get_args(hint)
-        return None if args[-1] is Ellipsis else len(args)
-    return 0 if hint is bool else 1
-
-
 def _is_flag(word: str) -> bool:
     """Whether a word starts a flag, and is no value of the one before it: a dash, but no negative number."""
-    return word.startswith("-") and not fits(float, [word])
-
-
-def _normal(name: str) -> str:
-    return name.replace("_", "-")
+    if not word.startswith("-"):
+        return False
+    try:
+        float(word)
+    except ValueError:
+        return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mjxrl.cli.parse import parse, refuse
 from mjxrl.config import PhysicsConfig
@@ -20,10 +21,10 @@ class Options:
 
     env: tuple[str, ...] = tuple(SUITE)
     """Task ids, or my_module:MyTask; by default all of Gymnasium's suite."""
-    backend: str = "native"
-    """Physics: native | jax | warp."""
-    device: str = "cpu"
-    """Where jax and warp simulate: auto | cpu | cuda."""
+    backend: Literal["native", "jax", "warp"] = "native"
+    """Physics."""
+    device: devices.Device = "cpu"
+    """Where jax and warp simulate."""
     states: int = 64
     """States of each kind: in contact, without contact, from a reset; beside native of random play."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
@@ -33,9 +34,9 @@ def main() -> int:
     """Compare as the command line says; returns the exit status."""
     options = parse_options(sys.argv[1:])
     try:
-        device = devices.resolve_device(options.device)
-        settings.set_up(device, devices.resolve_backend(options.backend, device)[0])
-        return _compare_all(options, device)
+        machine = devices.resolve(options.device, options.backend)
+        settings.set_up(machine.device, machine.backend)
+        return _compare_all(options, machine)
     except Refusal as error:
         refuse([str(error)])
     except KeyboardInterrupt:
@@ -43,13 +44,13 @@ def main() -> int:
         return 130
 
 
-def _compare_all(options: Options, device: str) -> int:
+def _compare_all(options: Options, machine: devices.Machine) -> int:
     from mjxrl.checks.parity import compare, table
 
     settings.keep_mujoco_log_out_of_the_way()
     found = versions.versions()
     packages = " ".join(f"{name} {found[name]}" for name in ("mujoco", "mujoco-mjx", "gymnasium") if name in found)
-    print(f"{options.backend} on {device} ({devices.device_name(device)}), {packages}")
+    print(f"{options.backend} on {machine.device} ({machine.device_name}), {packages}")
     failed = 0
     for env in options.env:
         task = task_class(env)()
@@ -75,9 +76,7 @@ def parse_options(argv: list[str], prog: str = "mjxrl-parity") -> Options:
             task_class(env)
         except TaskError as error:
             problems.append(f"--env {env}: {error}")
-    if options.backend not in ("native", "jax", "warp"):
-        problems.append(problem("backend", options.backend, "native, jax, warp"))
-    for name in ("preset", "iterations", "ls_iterations", "max_contacts", "threads"):
+    for name in ("iterations", "ls_iterations", "max_contacts", "threads"):
         value, rule = getattr(options.physics, name), RULES[f"physics.{name}"]
         if not rule.holds(value):
             problems.append(problem(f"physics.{name}", value, rule.allowed))

@@ -1,4 +1,4 @@
-"""From command-line words to a `Config`, through tyro; every refusal is one line on standard error, exit status 2.
+"""From command-line words to a `Config`; every refusal is one line on standard error, exit status 2.
 
 Nothing here imports jax or torch, so that `--help` and refusals come at once.
 """
@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import tyro
 
-from mjxrl.cli.flags import check, flags_of, last_value
+from mjxrl.cli.flags import applied, flags_of, normal, read, read_value
 from mjxrl.config import Config
 from mjxrl.config.presets import default_config
 from mjxrl.config.rules import RULES, validate, validate_paths
 from mjxrl.envs import task_class
-from mjxrl.errors import RunError, UnavailableError
-from mjxrl.machine import devices
+from mjxrl.errors import RunError, TaskError, UnavailableError
 from mjxrl.storage.run_dir import load_config
 
 OptionsT = TypeVar("OptionsT")
-XML_FILE = "--task.xml-file"
-RESUMABLE = ("--total-steps", "--max-minutes", XML_FILE)  # what may change when a run goes on
+DECISIVE = ("env", "algo", "preset", "num_envs", "backend", "device")  # what the defaults of all else depend on
+RESUMABLE = ("--total-steps", "--max-minutes", "--task.xml-file")  # what may change when a run goes on
 
 
 def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
@@ -35,29 +33,22 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
     Defaults depend on the task, the algorithm and the number of worlds, so the flags that choose those are read first.
     One that is wrong is reported with everything else; until then the default stands in for it.
     """
-    resume = last_value(argv, "--resume")
-    if resume is not None:
-        return _resumed(Path(resume), argv, prog)
-    env = last_value(argv, "--env") or Config.env
+    given = read(argv, flags_of(Config(task=TaskOptions()))).values
+    if given.get("resume"):
+        return _resumed(given["resume"], given.get("task.xml_file"), argv, prog)
+    chosen = {name: given[name] for name in DECISIVE if name in given}
+    chosen = {name: value for name, value in chosen.items() if name not in RULES or RULES[name].holds(value)}
+    default = default_config(**{"env": Config.env, "algo": Config.algo, **chosen})
     problems: list[str] = []
     try:
-        task = task_class(env)()
-    except ValueError as error:
-        problems.append(f"--env {env}: {error}")
-        task = None
-    chosen: dict[str, Any] = {}
-    for name in ("algo", "backend", "device", "preset"):
-        given = last_value(argv, f"--{name}")
-        chosen[name] = given if RULES[name].holds(given) else getattr(Config, name)
-    worlds = last_value(argv, "--num-envs") or ""
-    num_envs = int(worlds) if worlds.isdecimal() and int(worlds) > 0 else None
-    default = dataclasses.replace(default_config(env, num_envs=num_envs, **chosen), task=task)
+        default = dataclasses.replace(default, task=task_class(default.env)())
+    except TaskError as error:
+        problems.append(f"--env {default.env}: {error}")
 
-    parsed, wrong = parse(_with_keywords_of(task, default), argv, prog, fatal=problems)
-    config = _converted(Config, parsed)
+    config, wrong = parse(default, argv, prog, fatal=problems)
     if config.preset == "auto":
         config = dataclasses.replace(config, preset=default.preset)
-    if task is None:
+    if default.task is None:
         wrong = [line for line in wrong if not line.startswith("--task.")]  # nobody knows which are right
     problems += wrong + validate(config) + validate_paths(config) + _unavailable(config)
     if problems:
@@ -65,20 +56,18 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
     return config
 
 
-def _resumed(path: Path, argv: list[str], prog: str) -> Config:
+def _resumed(path: Path, xml_file: str | None, argv: list[str], prog: str) -> Config:
     """The configuration of the run at `path`, with the overrides that make sense for the rest of it."""
     try:
-        saved = load_config(path, last_value(argv, XML_FILE))
+        saved = load_config(path, xml_file)
     except RunError as error:
         refuse([f"--resume {error}"])
-    given = {word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")}
+    given = {normal(word.partition("=")[0]) for word in argv if word.startswith("--")}
     problems = [
         f"{flag}: not with --resume, which goes on as the run was started: allowed: {', '.join(RESUMABLE)}"
         for flag in sorted(given - {"--resume", "--help", *RESUMABLE})
     ]
-    default = _with_keywords_of(saved.task, dataclasses.replace(saved, resume=path))
-    parsed, wrong = parse(default, argv if not problems else ["--resume", str(path)], prog)
-    config = _converted(Config, parsed)
+    config, wrong = parse(dataclasses.replace(saved, resume=path), argv if not problems else [], prog)
     problems += wrong + validate(config) + _unavailable(config)
     if problems:
         refuse(problems)
@@ -86,19 +75,26 @@ def _resumed(path: Path, argv: list[str], prog: str) -> Config:
 
 
 def parse(
-    default: OptionsT, argv: list[str], prog: str, *, positionals: int = 0, fatal: list[str] | None = None
+    default: OptionsT, argv: list[str], prog: str, *, positional: str = "", fatal: list[str] | None = None
 ) -> tuple[OptionsT, list[str]]:
     """`default` with the values that `argv` gives, and one line for each word that could not be used.
 
     Help is printed instead, and the process exits, if `argv` asks for it and there is nothing `fatal` to say.
+
+    Args:
+        positional: the field that gets the words which belong to no flag.
     """
     if any(word in ("-h", "--help") for word in argv):
-        if fatal:
-            refuse(fatal)
-        return _through_tyro(default, ["--help"], prog), []
-    words = check(argv, flags_of(default))
-    extra = [f"{word}: not expected here: allowed: --flag VALUE, see --help" for word in words.loose[positionals:]]
-    return _through_tyro(default, words.loose[:positionals] + words.good, prog), words.problems + extra
+        refuse(fatal) if fatal else _print_help(default, prog)
+    values, loose, problems = read(argv, flags_of(default))
+    if positional and loose:
+        with contextlib.suppress(ValueError):
+            values[positional], loose = read_value(get_type_hints(type(default))[positional], loose)
+    problems += [f"{word}: not expected here: allowed: --flag VALUE, see --help" for word in loose]
+    try:
+        return applied(default, values), problems
+    except TaskError as error:
+        return default, [*problems, f"--task: {error}"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,51 +123,28 @@ def refuse(problems: list[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def _through_tyro(default: OptionsT, argv: list[str], prog: str) -> OptionsT:
-    said = io.StringIO()
+def _print_help(default: Any, prog: str) -> NoReturn:
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(type(default), default=default, args=argv, prog=prog)
+        tyro.cli(_shown(default), default=default, args=["--help"], prog=prog)
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except SystemExit as stop:
-        if stop.code:
-            refuse([_unboxed(said.getvalue())])
-        raise
+    raise SystemExit(0)
 
 
-def _unboxed(message: str) -> str:
-    """The first paragraph of one of tyro's boxes, on one line."""
-    words: list[str] = []
-    for line in message.splitlines()[1:]:  # the first line is the box's title
-        text = line.strip("│╭╮╰╯─ ")
-        if not text:
-            break
-        words.append(text)
-    return " ".join(words)
-
-
-def _with_keywords_of(task: Any, default: Config) -> Config:
-    """`default`, of a type that names the task's class where `Config` says Any, so that tyro shows its keywords."""
-    if task is None:
-        return default
-    field = ("task", type(task), dataclasses.field(default=task))
+def _shown(options: Any) -> Any:
+    """The type of `options`, with the task's own class where `Config` says Any, so that tyro shows its keywords."""
+    if not isinstance(options, Config):
+        return type(options)
+    field = ("task", type(options.task), dataclasses.field(default=options.task))
     specific = dataclasses.make_dataclass("Config", [field], bases=(Config,), frozen=True)
     specific.__doc__ = Config.__doc__
-    return _converted(specific, default)
-
-
-def _converted(to: type[OptionsT], options: Any) -> OptionsT:
-    return to(**{field.name: getattr(options, field.name) for field in dataclasses.fields(options)})
+    return specific
 
 
 def _unavailable(config: Config) -> list[str]:
     """What this machine lacks for the device and the backend asked for."""
-    if not (RULES["device"].holds(config.device) and RULES["backend"].holds(config.backend)):
-        return []  # reported by `validate`
     try:
-        devices.resolve_backend(config.backend, devices.resolve_device(config.device))
+        config.machine()
     except UnavailableError as error:
         return [str(error)]
     return []

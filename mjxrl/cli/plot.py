@@ -26,7 +26,7 @@ class Options:
 def main() -> int:
     """Plot as the command line says; returns the exit status."""
     argv = sys.argv[1:]
-    options, problems = parse(Options(), argv, "mjxrl-plot", positionals=len(argv))
+    options, problems = parse(Options(), argv, "mjxrl-plot", positional="run_dirs")
     if not options.run_dirs:
         problems.append("RUN_DIRS: missing: allowed: folders of runs, as in mjxrl-plot runs/one runs/two")
     for run_dir in options.run_dirs:

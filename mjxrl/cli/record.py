@@ -78,7 +78,7 @@ def main() -> int:
 
 def parse_options(argv: list[str], prog: str = "mjxrl-record") -> Options:
     """The options that `argv` gives; prints help, or everything that is wrong with them, and exits."""
-    options, problems = parse(Options(), argv, prog, positionals=1)
+    options, problems = parse(Options(), argv, prog, positional="run_dir")
     missing = graphics.problem()
     problems += [missing] if missing else _problems_of_place(options, prog)  # the latter may import MuJoCo
     if options.episodes < 1:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import sys
 
 from mjxrl.cli.parse import parse_config, refuse
-from mjxrl.errors import Refusal
-from mjxrl.machine import devices, settings
+from mjxrl.errors import DivergedError, Refusal
 
 
 def main() -> int:
     """Train as the command line says; returns the exit status."""
     config = parse_config(sys.argv[1:])
-    device = devices.resolve_device(config.device)
-    settings.set_up(device, devices.resolve_backend(config.backend, device)[0])  # before anything imports jax
-    from mjxrl.errors import DivergedError
-    from mjxrl.training.launch import train
+    from mjxrl.training.launch import train  # torch, which takes seconds
 
     try:
         return train(config)

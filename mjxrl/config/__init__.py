@@ -1,6 +1,7 @@
 """What a run can be told: the options, their defaults by task and preset, and what is wrong with them."""
 
 from mjxrl.config.schema import (
+    Algorithm,
     CheckpointConfig,
     Config,
     EvalConfig,
@@ -13,6 +14,7 @@ from mjxrl.config.schema import (
 )
 
 __all__ = [
+    "Algorithm",
     "CheckpointConfig",
     "Config",
     "EvalConfig",

@@ -14,8 +14,9 @@ import dataclasses
 import math
 from typing import Any
 
-from mjxrl.config import Config
+from mjxrl.config.schema import Algorithm, Config, Preset
 from mjxrl.machine import devices
+from mjxrl.machine.devices import Backend, Device
 
 Row = dict[str, Any]
 
@@ -124,7 +125,12 @@ TASKS: dict[tuple[str, str, str], Row] = {
 
 
 def default_config(
-    env: str, algo: str, num_envs: int | None = None, backend: str = "auto", device: str = "auto", preset: str = "auto"
+    env: str,
+    algo: Algorithm,
+    num_envs: int | None = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    preset: Preset = "auto",
 ) -> Config:
     """What a run of `algo` on `env` gets when it is told nothing else; `preset` in it is never "auto".
 

@@ -1,4 +1,5 @@
-"""What is wrong with a configuration: one table of rules, and the few that concern two fields or the file system.
+"""What is wrong with a configuration, beyond its types: one table of rules, and the few that concern two fields or the
+file system.
 
 Every problem is one line that names the flag, its value and what is allowed, so that all can be reported at once.
 """
@@ -12,19 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mjxrl.config.schema import (
-    ACTIVATIONS,
-    ACTOR_QS,
-    ALGORITHMS,
-    BACKENDS,
-    CRITICS,
-    DEVICES,
-    LR_SCHEDULES,
-    ON_NAN,
-    PHYSICS_PRESETS,
-    PRESETS,
-    Config,
-)
+from mjxrl.config.schema import Config
 from mjxrl.errors import TaskError
 
 
@@ -54,10 +43,6 @@ def _real(low: float, high: float = math.inf, open_low: bool = False) -> Rule:
     return Rule(holds, words)
 
 
-def _one_of(names: tuple[str, ...]) -> Rule:
-    return Rule(lambda v: v in names, ", ".join(names))
-
-
 def _or_none(rule: Rule) -> Rule:
     return Rule(lambda v: v is None or rule.holds(v), f"{rule.allowed}, or None")
 
@@ -69,18 +54,12 @@ _WIDTHS = Rule(
 )
 
 RULES: dict[str, Rule] = {
-    "algo": _one_of(ALGORITHMS),
-    "backend": _one_of(BACKENDS),
-    "device": _one_of(DEVICES),
-    "on_nan": _one_of(ON_NAN),
-    "preset": _one_of(PRESETS),
     "num_envs": _COUNT,
     "total_steps": _COUNT,
     "max_minutes": _or_none(_real(0, open_low=True)),
     "seed": _whole(0, 2**31 - 1),
     "physics.threads": _COUNT_OR_OFF,
     "learner.threads": _COUNT_OR_OFF,
-    "physics.preset": _one_of(PHYSICS_PRESETS),
     "physics.iterations": _or_none(_COUNT),
     "physics.ls_iterations": _or_none(_COUNT),
     "physics.max_contacts": _or_none(_COUNT),
@@ -98,13 +77,9 @@ RULES: dict[str, Rule] = {
     "learner.critic_hidden": _WIDTHS,
     "learner.actor_lr": _STEP_SIZE,
     "learner.critic_lr": _STEP_SIZE,
-    "learner.critic_activation": _one_of(ACTIVATIONS),
-    "learner.critic": _one_of(CRITICS),
     "learner.atoms": _whole(2),
     "learner.value_range": _real(0, open_low=True),
-    "learner.actor_q": _one_of(ACTOR_QS),
     "learner.weight_decay": _real(0),
-    "learner.lr_schedule": _one_of(LR_SCHEDULES),
     "learner.lr_final": _real(0, 1),
     "td3.exploration_noise": _real(0),
     "td3.exploration_noise_max": _or_none(_real(0)),
@@ -152,8 +127,8 @@ def validate(config: Config) -> list[str]:
     problems = [problem(path, value_of(config, path), rule.allowed) for path, rule in wrong.items()]
     if not wrong.keys() & {"replay.capacity", "learner.batch_size", "learner.n_step", "num_envs"}:
         problems += _fits_the_replay(config)
-    if config.backend == "native" and config.physics.preset == "fast":
-        problems.append(problem("physics.preset", "fast", "exact with --backend native, whose solver is the XML's"))
+    if config.backend == "native" and config.physics.accuracy == "fast":
+        problems.append(problem("physics.accuracy", "fast", "exact with --backend native, whose solver is the XML's"))
     return problems
 
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-ALGORITHMS = ("td3", "sac")
-BACKENDS = ("auto", "jax", "warp", "native")
-PHYSICS_PRESETS = ("exact", "fast")
-DEVICES = ("auto", "cpu", "cuda")
-PRESETS = ("auto", "paper", "laptop", "fast")
-CRITICS = ("scalar", "categorical")
-ACTIVATIONS = ("relu", "silu")
-ACTOR_QS = ("first", "min", "mean")
-LR_SCHEDULES = ("constant", "linear", "cosine")
-ON_NAN = ("report", "raise")
+from mjxrl.machine import devices
+from mjxrl.machine.threads import Threads
+
+Algorithm = Literal["td3", "sac"]
+Preset = Literal["auto", "paper", "laptop", "fast"]
 
 
 HER_GOALS = 4  # Andrychowicz et al. (2017), section 4.5: k = 4 and 8 do best
@@ -30,12 +25,12 @@ HER_GOALS = 4  # Andrychowicz et al. (2017), section 4.5: k = 4 and 8 do best
 class PhysicsConfig:
     threads: int = 0
     """CPU threads that step the worlds (native backend); 0: split the cores between physics and learner by rule."""
-    preset: str = "exact"
-    """exact | fast (jax, warp). fast gives up parity with Gymnasium: Euler for Runge-Kutta, 4 Newton iterations."""
+    accuracy: Literal["exact", "fast"] = "exact"
+    """fast (jax, warp) gives up parity with Gymnasium: Euler for Runge-Kutta, 4 Newton iterations."""
     iterations: int | None = None
-    """Newton iterations at most per solve (jax, warp); default: the preset's, 8 if exact, fewer is not."""
+    """Newton iterations at most per solve (jax, warp); by default 8, which is exact, or 4 if fast."""
     ls_iterations: int | None = None
-    """Line-search iterations per Newton iteration (jax, warp); default: the preset's. On jax a cost paid in full."""
+    """Line-search iterations per Newton iteration (jax, warp); by default 8, or 4 if fast. On jax all are paid for."""
     max_contacts: int | None = None
     """Contacts of each dimension that a world has room for (jax, warp); default: the task's. More cost time."""
     stock_frames: bool = False
@@ -77,17 +72,17 @@ class LearnerConfig:
     """Widths of each critic's hidden layers, in units."""
     layer_norm: bool = False
     """LayerNorm after each hidden layer of the critics."""
-    critic_activation: str = "relu"
-    """relu | silu, after each hidden layer of the critics."""
-    critic: str = "scalar"
+    critic_activation: Literal["relu", "silu"] = "relu"
+    """After each hidden layer of the critics."""
+    critic: Literal["scalar", "categorical"] = "scalar"
     """scalar: a critic's output is the value; categorical: a distribution over returns (C51), its mean the value."""
     atoms: int = 101
     """Returns that a categorical critic tells apart."""
     value_range: float = 10.0
     """A categorical critic's returns lie in plus or minus this, in units of reward (scaled, with scale_rewards, which
     makes them fit; without it they are cut off)."""
-    actor_q: str = "min"
-    """What the policy climbs: first (Q_1, TD3's paper) | min (SAC's paper) | mean of the critics."""
+    actor_q: Literal["first", "min", "mean"] = "min"
+    """What the policy climbs: first (Q_1, TD3's paper), min (SAC's paper) or mean of the critics."""
     scale_rewards: bool = False
     """Divide rewards by a running estimate of the size of returns, which then lie in plus or minus 5, about."""
     actor_lr: float = 3e-4
@@ -96,8 +91,8 @@ class LearnerConfig:
     """Adam step size of the critics."""
     weight_decay: float = 0.0
     """AdamW's decay of actor and critics per unit of step size; 0 is Adam."""
-    lr_schedule: str = "constant"
-    """Step sizes over --total-steps: constant | linear | cosine, falling to --learner.lr-final of the first ones."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Step sizes over --total-steps; linear and cosine fall to --learner.lr-final of the first ones."""
     lr_final: float = 0.1
     """Fraction of the first step sizes that linear and cosine end with."""
     bf16: bool = False
@@ -172,16 +167,16 @@ class Config:
 
     env: str = "Ant-v5"
     """Task id, or my_module:MyTask for a task of your own."""
-    algo: str = "sac"
-    """Learner: td3 | sac."""
-    preset: str = "auto"
-    """Defaults: paper | laptop (few worlds, small networks) | fast (thousands of worlds on a GPU) | auto, by worlds."""
+    algo: Algorithm = "sac"
+    """Learner."""
+    preset: Preset = "auto"
+    """Defaults: as in the papers, for a laptop (few worlds, small networks), or fast (thousands of worlds on a GPU)."""
     num_envs: int = 64
     """Worlds stepped together; by default 4096 on a GPU, 64 on the native backend, 8 with --preset laptop."""
-    backend: str = "auto"
-    """Physics: auto | jax (MJX, float32) | warp (MJX on Warp kernels, float32) | native (MuJoCo in C on the CPU)."""
-    device: str = "auto"
-    """Where replay and learner live: auto | cpu | cuda. cuda never falls back to the CPU."""
+    backend: devices.Backend = "auto"
+    """Physics: jax (MJX, float32), warp (MJX on Warp kernels, float32) or native (MuJoCo in C on the CPU)."""
+    device: devices.Device = "auto"
+    """Where replay and learner live; cuda never falls back to the CPU."""
     total_steps: int = 1_000_000
     """Environment transitions to collect, all worlds together."""
     max_minutes: float | None = None
@@ -194,8 +189,8 @@ class Config:
     """Go on with the interrupted run in this folder, exactly; only --total-steps and --max-minutes may change."""
     init_from: Path | None = None
     """Start from the weights of this run (networks and observation statistics, nothing else)."""
-    on_nan: str = "report"
-    """When a world diverges: report | raise. It is restarted and left out; raise ends the run at the next log line."""
+    on_nan: Literal["report", "raise"] = "report"
+    """When a world diverges, it is restarted and left out; raise ends the run at the next log line."""
     task: Any = None
     """Keywords of the task, named as in Gymnasium's constructor."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
@@ -213,3 +208,11 @@ class Config:
         default = HER_GOALS if getattr(self.task, "sparse", False) else 0
         goals = default if self.replay.her_goals is None else self.replay.her_goals
         return goals / (goals + 1)
+
+    def machine(self) -> devices.Machine:
+        """What the run computes on.
+
+        Raises:
+            UnavailableError: this machine lacks the device or the backend asked for.
+        """
+        return devices.resolve(self.device, self.backend, Threads(self.physics.threads, self.learner.threads))

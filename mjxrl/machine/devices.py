@@ -7,11 +7,14 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
-from mjxrl.config.schema import BACKENDS, DEVICES
 from mjxrl.errors import UnavailableError
 from mjxrl.machine import versions
-from mjxrl.machine.threads import available_cores
+from mjxrl.machine.threads import BY_RULE, Threads, available_cores, split_threads
+
+Device = Literal["auto", "cpu", "cuda"]
+Backend = Literal["auto", "jax", "warp", "native"]
 
 # what `--backend auto` means on each device, and why
 _BACKEND_FOR = {
@@ -22,14 +25,48 @@ _BACKEND_FOR = {
 WITHOUT_WARP = "--backend warp: allowed: jax, native without Warp: pip install 'mjxrl[warp]'"
 
 
+class Machine(NamedTuple):
+    """What a run computes on."""
+
+    device: str
+    """Where replay and learner live: cpu or cuda."""
+    backend: str
+    """What steps the worlds: jax, warp or native."""
+    reason: str
+    """Why this backend, in words."""
+    threads: Threads
+
+    @property
+    def device_name(self) -> str:
+        """The processor's own name."""
+        return device_name(self.device)
+
+    def described(self) -> dict[str, Any]:
+        """What a run's config.json says of it."""
+        names = {"device": self.device, "device_name": self.device_name, "backend": self.backend}
+        return {**names, "threads": self.threads._asdict()}
+
+
+def resolve(device: str = "auto", backend: str = "auto", threads: Threads = BY_RULE) -> Machine:
+    """The machine as it was asked for, with "auto", and threads that are 0, replaced by what the rules give.
+
+    Raises:
+        UnavailableError: this machine lacks the device or the backend.
+    """
+    kind = resolve_device(device)
+    chosen, reason = resolve_backend(backend, kind)
+    rule = split_threads(available_cores(), chosen, kind)
+    return Machine(kind, chosen, reason, Threads(threads.physics or rule.physics, threads.learner or rule.learner))
+
+
 def resolve_device(device: str) -> str:
     """ "cpu" or "cuda": what was asked for, or for "auto" a GPU if there is a usable one.
 
     Raises:
         UnavailableError: "cuda" was asked for and is not there; it never falls back to the CPU.
     """
-    if device not in DEVICES:
-        raise UnavailableError(f"--device {device}: allowed: {', '.join(DEVICES)}")
+    if device not in get_args(Device):
+        raise UnavailableError(f"--device {device}: allowed: {', '.join(get_args(Device))}")
     if device == "cpu":
         return "cpu"
     missing = cuda_problem()
@@ -46,8 +83,8 @@ def resolve_backend(backend: str, device: str) -> tuple[str, str]:
     Raises:
         UnavailableError: jax is to run on the GPU but was installed without its CUDA plugin, or warp is missing.
     """
-    if backend not in BACKENDS:
-        raise UnavailableError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
+    if backend not in get_args(Backend):
+        raise UnavailableError(f"--backend {backend}: allowed: {', '.join(get_args(Backend))}")
     choice, reason = _BACKEND_FOR[device] if backend == "auto" else (backend, "as asked")
     if choice == "warp" and not versions.installed("warp-lang"):
         raise UnavailableError(WITHOUT_WARP)

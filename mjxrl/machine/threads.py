@@ -17,6 +17,9 @@ class Threads(NamedTuple):
     learner: int
 
 
+BY_RULE = Threads(0, 0)
+
+
 def available_cores() -> int:
     """CPU cores this process may use, counting affinity and a container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

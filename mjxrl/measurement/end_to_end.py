@@ -44,10 +44,10 @@ class Script(Stop):
 
 def run_trainer(setting: Setting, script: Callable[[Trainer], Iterator[None]]) -> None:
     """Run the trainer, with a full replay, under the control of `script`; what it writes is thrown away."""
-    config = merged(setting.config, {**UNDISTURBED, "physics": {"threads": setting.threads.physics}})
+    config = merged(setting.config, UNDISTURBED)
     with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder:
         path = Path(folder)
-        trainer = Trainer(*make_worlds(config, setting.backend, setting.device), config, path)
+        trainer = Trainer(*make_worlds(config, setting.machine), config, path)
 
         def filled() -> Iterator[None]:
             fill(trainer.session.replay)
@@ -114,7 +114,7 @@ def alone(setting: Setting, trainer: Trainer) -> dict[str, Contestant]:
             everywhere.step(action)
             torch.set_num_threads(cores)
             learn()
-            torch.set_num_threads(setting.threads.learner)
+            torch.set_num_threads(setting.machine.threads.learner)
 
         def side_by_side() -> None:
             env.dispatch(action)

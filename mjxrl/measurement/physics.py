@@ -68,7 +68,7 @@ def _batch(setting: Setting, env: VectorEnv, controls: np.ndarray) -> _Loop:
     """MuJoCo's own batch in C, on as many threads."""
     from mujoco.batch import Batch
 
-    batch = Batch(setting.task.model, env.num_envs, setting.threads.physics, persistent=True)
+    batch = Batch(setting.task.model, env.num_envs, setting.machine.threads.physics, persistent=True)
     ctrl, frame_skip = batch.bind("ctrl"), setting.task.frame_skip
 
     def first() -> None:

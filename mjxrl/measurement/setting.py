@@ -10,7 +10,7 @@ import torch
 from mjxrl.config import Config
 from mjxrl.config.presets import merged
 from mjxrl.envs.task import Task
-from mjxrl.machine import devices, threads
+from mjxrl.machine.devices import Machine
 from mjxrl.replay import Replay
 from mjxrl.training import budget, launch
 from mjxrl.worlds.vector_env import VectorEnv
@@ -21,11 +21,17 @@ class Setting:
     """A configuration, resolved as `mjxrl-train` resolves it, and how long to measure."""
 
     config: Config
-    backend: str
-    device: torch.device
-    threads: threads.Threads
+    machine: Machine
     repeats: int
     seconds: float
+
+    @property
+    def backend(self) -> str:
+        return self.machine.backend
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.machine.device)
 
     @property
     def task(self) -> Task:
@@ -43,7 +49,7 @@ class Setting:
 
     def env(self, threads: int = 0) -> VectorEnv:
         """Worlds as the trainer makes them, on `threads` CPU threads (native; 0: the trainer's share)."""
-        physics = dataclasses.replace(self.config.physics, threads=threads or self.threads.physics)
+        physics = dataclasses.replace(self.config.physics, threads=threads or self.machine.threads.physics)
         return VectorEnv(
             self.task,
             self.config.num_envs,
@@ -74,14 +80,10 @@ def set_up(config: Config, repeats: int, seconds: float) -> Setting:
         UnavailableError: the device or the backend asked for is not there.
         MemoryProblem: the run would not fit.
     """
-    kind = devices.resolve_device(config.device)
-    backend = devices.resolve_backend(config.backend, kind)[0]
+    machine = config.machine()
     unsaved = merged(config, {"checkpoint": {"replay": False}})  # the replay passes through the RAM only to be saved
-    launch.prepare(unsaved, kind, backend)
-    rule = threads.split_threads(threads.available_cores(), backend, kind)
-    share = threads.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
-    threads.set_torch_threads(share.learner)
-    return Setting(config, backend, torch.device(kind), share, repeats, seconds)
+    launch.prepare(unsaved, machine)
+    return Setting(config, machine, repeats, seconds)
 
 
 def fill(replay: Replay) -> None:

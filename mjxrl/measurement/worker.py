@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 
 from mjxrl.cli.parse import parse_config, refuse
 from mjxrl.errors import RunError, UnavailableError
-from mjxrl.machine import devices, settings
 
 
 class Job(TypedDict):
@@ -47,8 +46,6 @@ def do(job: Job) -> dict[str, Any]:
         RunError: the run would not fit into memory.
     """
     config = parse_config(job["flags"], "mjxrl-benchmark")
-    device = devices.resolve_device(config.device)
-    settings.set_up(device, devices.resolve_backend(config.backend, device)[0])  # before anything imports jax
     if job["section"] == ["startup"]:
         from mjxrl.measurement import startup
 
@@ -70,7 +67,7 @@ def do(job: Job) -> dict[str, Any]:
         "preset": config.preset,
         "backend": setting.backend,
         "device": setting.device.type,
-        "threads": setting.threads._asdict(),
+        "threads": setting.machine.threads._asdict(),
         "updates_per_step": config.learner.updates_per_step,
         "batch_size": config.learner.batch_size,
         "config": dataclasses.asdict(config),

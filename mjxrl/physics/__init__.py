@@ -91,8 +91,8 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
     config = config or PhysicsConfig()
     if not isinstance(num_envs, Integral) or not 1 <= num_envs < 2**31:  # C's int
         raise Refusal(f"num_envs {num_envs}: allowed: a whole number, at least 1")
-    if backend == "native" and config.preset != "exact":
-        raise UnavailableError(f"--physics.preset {config.preset}: allowed: exact on native, whose solver is the XML's")
+    if backend == "native" and config.accuracy != "exact":
+        raise UnavailableError("--physics.accuracy fast: allowed: exact on native, whose solver is the XML's")
     if backend in task.refused_by:
         allowed = ", ".join(name for name in ("native", "jax", "warp") if name not in task.refused_by)
         why = f"{type(task).__name__}: {task.refused_by[backend]}"

@@ -39,7 +39,7 @@ class Solver(NamedTuple):
 
 
 # `exact` is the least that gives the XML's own 100 and 50 iterations to float32 rounding on Gymnasium's tasks
-PRESETS = {
+SOLVERS = {
     "exact": Solver(None, 8, 8),
     "fast": Solver(mujoco.mjtIntegrator.mjINT_EULER, 4, 4),
 }
@@ -60,7 +60,7 @@ class MjxState(NamedTuple):
 class MjxPhysics(JaxArrays):
     """`Physics` on MJX with `impl="jax"`.
 
-    The XML's integrator is kept unless the preset says otherwise; the PGS solver, which MJX lacks, becomes Newton.
+    The XML's integrator is kept unless `fast` replaces it; the PGS solver, which MJX lacks, becomes Newton.
     """
 
     def __init__(self, task: Task, num_envs: int, config: PhysicsConfig | None = None) -> None:
@@ -217,12 +217,12 @@ class MjxPhysics(JaxArrays):
 
 def with_solver(model: mujoco.MjModel, config: PhysicsConfig) -> mujoco.MjModel:
     """A copy of the model with the solver and the integrator that `config` asks for."""
-    preset, model = PRESETS[config.preset], copy.copy(model)
+    solver, model = SOLVERS[config.accuracy], copy.copy(model)
     model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-    model.opt.iterations = config.iterations or preset.iterations
-    model.opt.ls_iterations = config.ls_iterations or preset.ls_iterations
-    if preset.integrator is not None:
-        model.opt.integrator = preset.integrator
+    model.opt.iterations = config.iterations or solver.iterations
+    model.opt.ls_iterations = config.ls_iterations or solver.ls_iterations
+    if solver.integrator is not None:
+        model.opt.integrator = solver.integrator
     return model
 
 

@@ -118,6 +118,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
             raise RunError(f"{file} was altered since the run wrote it")
         if not {"env", "task"} <= options.keys():
             raise KeyError
+        if "preset" in options["physics"]:  # as it was called once
+            options["physics"]["accuracy"] = options["physics"].pop("preset")
         return options, options.pop(TRAINED, None)
     except FileNotFoundError:
         raise RunError(f"{path}: allowed: a run directory (it has no {CONFIG})") from None

@@ -17,6 +17,7 @@ from mjxrl.config import Config
 from mjxrl.envs.task import Task
 from mjxrl.errors import CheckpointError, Refusal, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
+from mjxrl.machine.devices import Machine
 from mjxrl.policy.evaluation import EvalResult, evaluate, random_policy, unlike_gymnasium
 from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.reporting.plotting import plot_runs
@@ -45,25 +46,17 @@ def train(config: Config) -> int:
     Whatever is raised before the first line of metrics, a new run leaves no folder.
     """
     stop = Stop(config.max_minutes)
-    kind = devices.resolve_device(config.device)
-    backend, reason = devices.resolve_backend(config.backend, kind)
-    room = prepare(config, kind, backend)
-    rule = threads.split_threads(threads.available_cores(), backend, kind)
-    share = threads.Threads(config.physics.threads or rule.physics, config.learner.threads or rule.learner)
-    threads.set_torch_threads(share.learner)
-    device, name = torch.device(kind), devices.device_name(kind)
+    machine = config.machine()
+    room = prepare(config, machine)
     weights = {} if config.resume else initial_weights(config)
     if config.resume:
         refuse_another_task(config.resume, config.task)
-
-    resolved = {"device": kind, "device_name": name, "backend": backend, "threads": share._asdict()}
     path = config.resume or run_dir.create(config)
     with run_dir.locked(path) as remarks, leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
-        run_dir.note(path, config, resolved)
+        run_dir.note(path, config, machine.described())
         settings.mujoco_log_to(path / "mujoco.log")
-        config = dataclasses.replace(config, physics=dataclasses.replace(config.physics, threads=share.physics))
-        with refusing(f"--env {config.env} on backend {backend}"):
-            worlds, eval_worlds = make_worlds(config, backend, device)
+        with refusing(f"--env {config.env} on backend {machine.backend}"):
+            worlds, eval_worlds = make_worlds(config, machine)
             trainer = Trainer(worlds, eval_worlds, config, path)
         if config.resume:
             remarks += restore_newest(trainer)
@@ -77,14 +70,14 @@ def train(config: Config) -> int:
             resume_step=trainer.session.steps if config.resume else None,
         ) as logger:
             logger.say(f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}")
-            logger.say(f"device {kind} ({name}), backend {backend} ({reason})")
+            logger.say(f"device {machine.device} ({machine.device_name}), backend {machine.backend} ({machine.reason})")
             logger.say(f"preset {config.preset}: {in_words(config)}")
-            logger.say(f"threads: {share.physics} physics, {share.learner} learner")
-            unused = devices.unused_gpu() if kind == "cpu" and config.device == "auto" else None
+            logger.say(f"threads: {machine.threads.physics} physics, {machine.threads.learner} learner")
+            unused = devices.unused_gpu() if machine.device == "cpu" and config.device == "auto" else None
             for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
                 logger.say(remark)
-            budget.check_program(config, backend, kind, room, worlds.program_bytes())
-            if remark := against_c.check(worlds, backend, config.physics):
+            budget.check_program(config, machine.backend, machine.device, room, worlds.program_bytes())
+            if remark := against_c.check(worlds, machine.backend, config.physics):
                 logger.say(remark)
             trainer.run(logger, stop)
         if stop.signal is None:
@@ -95,19 +88,27 @@ def train(config: Config) -> int:
     return stop.exit_status
 
 
-def make_worlds(config: Config, backend: str, device: torch.device) -> tuple[VectorEnv, VectorEnv]:
+def make_worlds(config: Config, machine: Machine) -> tuple[VectorEnv, VectorEnv]:
     """The worlds that `config` trains on, and those of its periodic evaluations.
 
     Raises:
         ValueError: the task cannot be simulated on this backend.
     """
-    task, seed, physics = config.task, config.seed, config.physics
-    worlds = VectorEnv(task, config.num_envs, backend=backend, device=device, seed=seed, stagger=True, physics=physics)
+    task, device = config.task, torch.device(machine.device)
+    worlds = VectorEnv(
+        task,
+        config.num_envs,
+        backend=machine.backend,
+        device=device,
+        seed=config.seed,
+        stagger=True,
+        physics=dataclasses.replace(config.physics, threads=machine.threads.physics),
+    )
     # evaluations run in C: exact, and nothing to compile for another number of worlds
     return worlds, VectorEnv(task, config.eval.episodes, backend="native", device=device)
 
 
-def prepare(config: Config, device: str, backend: str) -> budget.Room:
+def prepare(config: Config, machine: Machine) -> budget.Room:
     """Set the process up, with jax's share of the GPU as the rest of the run leaves it, and refuse what cannot work.
 
     Returns the memory that there is for the run.
@@ -117,15 +118,17 @@ def prepare(config: Config, device: str, backend: str) -> budget.Room:
         MemoryProblem: the run does not fit.
         RunError: the task's MJCF cannot be read.
     """
-    if device == "cuda":
+    threads.set_torch_threads(machine.threads.learner)
+    if machine.device == "cuda":
         devices.confirm_torch_sees_cuda()
     settings.keep_mujoco_log_out_of_the_way()  # the model is loaded now, the run's folder comes later
     with refusing(f"--env {config.env}"):
-        room = budget.check(config, backend, device)  # the first to read the MJCF
+        room = budget.check(config, machine.backend, machine.device)  # the first to read the MJCF
     # a process that has imported jax already has divided the memory
-    settings.set_up(device, backend, jax_memory_fraction=None if "jax" in sys.modules else room.jax_share)
+    share = None if "jax" in sys.modules else room.jax_share
+    settings.set_up(machine.device, machine.backend, jax_memory_fraction=share)
     if room.jax_share is not None:
-        devices.confirm_jax_sees_cuda(backend)
+        devices.confirm_jax_sees_cuda(machine.backend)
     return room
 
 

@@ -226,13 +226,13 @@ def make_vec(
     """
     from mjxrl.machine import devices, settings
 
-    kind = devices.resolve_device(device)
-    chosen, _ = devices.resolve_backend(backend, kind)
-    if chosen != "native":
-        settings.set_up(kind, chosen)
+    machine = devices.resolve(device, backend)
+    if machine.backend != "native":
+        settings.set_up(machine.device, machine.backend)
     settings.keep_mujoco_log_out_of_the_way()
     task = (env_id if isinstance(env_id, type) else task_class(env_id))(**task_keywords)
-    return VectorEnv(task, num_envs, backend=chosen, device=torch.device(kind), seed=seed, physics=physics)
+    where = torch.device(machine.device)
+    return VectorEnv(task, num_envs, backend=machine.backend, device=where, seed=seed, physics=physics)
 
 
 def _backend(

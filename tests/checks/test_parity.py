@@ -136,16 +136,16 @@ def test_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_refusals_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--env", "Ant-v4", "my:Task", "--backend", "gpu", "--states", "0", "--physics.preset", "slow"]
+    words = ["--env", "Ant-v4", "my:Task", "--backend", "gpu", "--states", "0", "--physics.accuracy", "slow"]
     with pytest.raises(SystemExit) as stop:
         parse_options(words)
     assert stop.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     starts = [
+        "error: --backend gpu: ",
+        "error: --physics.accuracy slow: ",
         "error: --env Ant-v4: no such task",
         "error: --env my:Task: no module named 'my'",
-        "error: --backend gpu: ",
-        "error: --physics.preset slow: ",
         "error: --states 0: ",
     ]
     assert [line.startswith(start) for line, start in zip(lines, starts, strict=True)] == [True] * 5

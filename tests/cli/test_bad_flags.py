@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import types
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, get_origin
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mjxrl.cli.flags import fits, flags_of
+from mjxrl.cli.flags import flags_of, read_value
 from mjxrl.cli.parse import parse_config
 from mjxrl.config import Config
 from mjxrl.config.rules import RULES
@@ -39,23 +38,23 @@ UNKNOWN = ["--lerner.gamma 1", "--num-env 3", "--task.no-such-thing 1", "--learn
 SWITCHES = ["--learner.layer-norm=yes", "--checkpoint.replay=no", "--task.reset-noise-scale x", "--run-dir /proc/run"]
 
 
-def value(hint: Any, word: str) -> Any:
-    """What `word` stands for where the type `hint` is expected."""
-    if get_origin(hint) in (Union, types.UnionType):
-        kinds = [kind for kind in get_args(hint) if fits(kind, [word])]
-        return value(kinds[0], word)
-    if get_origin(hint) is tuple:
-        return (value(get_args(hint)[0], word),)
-    return None if hint is type(None) else hint(word)
+def refuses(path: str, hint: Any, word: str) -> bool:
+    try:
+        value, _ = read_value(hint, [word])
+    except ValueError:
+        return True
+    return path in RULES and not RULES[path].holds(value)
 
 
 def wrong_words() -> dict[str, list[str]]:
-    """For each flag the words that it must refuse."""
-    flags = {name: (path, hint) for name, (path, hint) in flags_of(Config()).items() if path in RULES}
-    return {
-        name: [word for word in WORDS if not fits(hint, [word]) or not RULES[path].holds(value(hint, word))]
+    """For each flag that is not free to be anything the words that it must refuse."""
+    flags = {name: (path, hint) for name, (path, hint) in flags_of(Config()).items() if hint is not bool}
+    wrong = {
+        name: [word for word in WORDS if refuses(path, hint, word)]
         for name, (path, hint) in flags.items()
+        if path != "task"
     }
+    return {name: words for name, words in wrong.items() if words}
 
 
 WRONG = wrong_words()
@@ -94,8 +93,10 @@ def check(chosen: dict[str, int], extra: list[str], folder: Path) -> None:
     assert len(lines) <= len(given_words) + len(extra) + 1, (argv, lines)  # one may be on the replay and the batch
 
 
-def test_every_flag_with_a_rule_has_something_to_refuse() -> None:
-    assert len(WRONG) == len(RULES) and all(WRONG.values())
+def test_every_flag_with_a_rule_or_a_choice_has_something_to_refuse() -> None:
+    flags = flags_of(Config())
+    assert {name for name, (path, hint) in flags.items() if path in RULES or get_origin(hint) is Literal} <= set(WRONG)
+    assert dict.fromkeys(("--algo", "--learner.critic"), WORDS).items() <= WRONG.items()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mjxrl.cli.evaluate import parse_options
-from mjxrl.cli.flags import check, flags_of, last_value
+from mjxrl.cli.flags import flags_of, last_value, read
 from mjxrl.cli.parse import parse_config
 from mjxrl.config import Config
 from mjxrl.config.presets import default_config
@@ -140,7 +140,7 @@ class TestRefusals:
         words = "--env Nope-v5 --task.speed 3 --algo ppo --num-envs x --learner.gamma 2 --sede 1 --device cpu lost"
         lines = refusals([*words.split()], capsys)
         assert [line.split()[0].rstrip(":") for line in lines] == [
-            "--env", "--num-envs", "--sede", "lost", "--algo", "--learner.gamma",
+            "--env", "--algo", "--num-envs", "--sede", "lost", "--learner.gamma",
         ]  # fmt: skip
 
     def test_an_existing_run_is_never_written_over(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,12 +175,12 @@ class TestFlags:
     def test_both_spellings_and_the_negative_of_a_switch(self) -> None:
         flags = flags_of(Config())
         assert flags["--learner.no-layer-norm"][0] == flags["--learner.layer-norm"][0] == "learner.layer_norm"
-        words = check(["--num_envs", "3", "loose", "--learner.no_layer_norm"], flags)
-        assert words == (["--num-envs", "3", "--learner.no-layer-norm"], ["loose"], [])
+        words = read(["--num_envs", "3", "loose", "--learner.no_layer_norm"], flags)
+        assert words == ({"num_envs": 3, "learner.layer_norm": False}, ["loose"], [])
 
     def test_a_dash_starts_a_flag_unless_it_is_a_negative_number(self) -> None:
-        words = check(["--lerner", "1", "-v", "--seed", "-1", "--run-dir", "-x"], flags_of(Config()))
-        assert (words.good, words.loose) == (["--seed", "-1"], ["-v", "-x"])
+        words = read(["--lerner", "1", "-v", "--seed", "-1", "--run-dir", "-x"], flags_of(Config()))
+        assert (words.values, words.loose) == ({"seed": -1}, ["-v", "-x"])
         assert [line.partition(":")[0] for line in words.problems] == ["--lerner 1", "--run-dir (no value)"]
         assert parse_config([*ON_CPU, "--run-dir=-x"]).run_dir == Path("-x")  # behind = any word is a value
 
@@ -270,3 +270,4 @@ def test_help_shows_the_real_defaults(capsys: pytest.CaptureFixture[str]) -> Non
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"(TD3's delayed policy updates). (default: {delay})" in shown
         assert "Gradient updates per vectorized step (`--num-envs` transitions). (default: 32)" in shown
+        assert "--algo {td3,sac}" in shown and "--physics.accuracy {exact,fast}" in shown

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mjxrl.config.presets import default_config, merged
 from mjxrl.config.rules import validate
-from mjxrl.config.schema import ALGORITHMS, BACKENDS, PRESETS, Config
+from mjxrl.config.schema import Algorithm, Config, Preset
 from mjxrl.machine import devices
+from mjxrl.machine.devices import Backend, Device
+
+ALGORITHMS = get_args(Algorithm)
 
 TASKS = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
 
@@ -16,12 +21,12 @@ TASKS = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
     env=st.sampled_from(TASKS),
     algo=st.sampled_from(ALGORITHMS),
     num_envs=st.none() | st.integers(1, 20_000),
-    backend=st.sampled_from(BACKENDS),
+    backend=st.sampled_from(get_args(Backend)),
     device=st.sampled_from(["cpu", "cuda"]),
-    preset=st.sampled_from(PRESETS),
+    preset=st.sampled_from(get_args(Preset)),
 )
 def test_every_preset_is_valid(
-    env: str, algo: str, num_envs: int | None, backend: str, device: str, preset: str
+    env: str, algo: Algorithm, num_envs: int | None, backend: Backend, device: Device, preset: Preset
 ) -> None:
     config = default_config(env, algo, num_envs, backend, device, preset)
     assert validate(config) == []
@@ -31,7 +36,7 @@ def test_every_preset_is_valid(
 
 @pytest.mark.parametrize("num_envs", [1, 64, 4096])
 @pytest.mark.parametrize("algo", ALGORITHMS)
-def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: str, num_envs: int) -> None:
+def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: Algorithm, num_envs: int) -> None:
     config = default_config("Ant-v5", algo, num_envs, device="cpu")
     learner = config.learner
     assert learner.updates_per_step == config.num_envs == num_envs
@@ -46,7 +51,7 @@ def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: str, num
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
-def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: str) -> None:
+def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: Algorithm) -> None:
     env = "HalfCheetah-v5"
     laptop, paper = (default_config(env, algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
     assert default_config(env, algo, device="cpu", preset="laptop").num_envs == 8
@@ -79,7 +84,7 @@ def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:
     ("backend", "device", "worlds"),
     [("auto", "cuda", 4096), ("jax", "cuda", 4096), ("native", "cuda", 64), ("auto", "cpu", 64), ("jax", "cpu", 64)],
 )
-def test_many_worlds_by_default_only_where_mjx_runs_on_a_gpu(backend: str, device: str, worlds: int) -> None:
+def test_many_worlds_by_default_only_where_mjx_runs_on_a_gpu(backend: Backend, device: Device, worlds: int) -> None:
     assert default_config("Ant-v5", "sac", backend=backend, device=device).num_envs == worlds
 
 

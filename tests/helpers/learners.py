@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
-from mjxrl.config import Config, LearnerConfig
+from mjxrl.config import Algorithm, Config, LearnerConfig
 from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.diagnostics import critic_metrics, policy_metrics
 from mjxrl.replay import Batch, Replay
@@ -30,7 +30,7 @@ SETTINGS: list[dict[str, Any]] = [
 def learner_of(algo: str, dtype=torch.float32, seed=0, device="cpu", **settings: Any) -> Learner:
     """Of as many worlds as `filled_replay` has, in a run of 50,000 steps."""
     learner = dataclasses.replace(SMALL, **settings)
-    config = Config(algo=algo, num_envs=WORLDS, total_steps=50_000, seed=seed, learner=learner)
+    config = Config(algo=cast(Algorithm, algo), num_envs=WORLDS, total_steps=50_000, seed=seed, learner=learner)
     return make_learner(config, OBS, ACTION, device, dtype)
 
 

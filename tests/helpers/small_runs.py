@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from mjxrl.config import Config
+from mjxrl.config import Algorithm, Config
 from mjxrl.config.presets import default_config, merged
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.training.launch import train as launch
@@ -43,7 +43,7 @@ def small(algo: str, **changes: Any) -> Config:
         "device": "cpu",
         "task": Brief(),
     }
-    config = default_config("HalfCheetah-v5", algo, num_envs=8, device="cpu")
+    config = default_config("HalfCheetah-v5", cast(Algorithm, algo), num_envs=8, device="cpu")
     return merged(merged(config, row), changes)
 
 

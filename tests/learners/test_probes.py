@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from mjxrl.config import Config, LearnerConfig, SacConfig
+from mjxrl.config import Algorithm, Config, LearnerConfig, SacConfig
 from tests.helpers.probes import GAMMA, PROBES, WORLDS, errors, train
 
 SMALL = {"batch_size": 64, "actor_hidden": (32,), "critic_hidden": (32,), "tau": 0.05}
 FIXED = SacConfig(init_temperature=1e-3, auto_temperature=False)  # so small that entropy does not show in the values
 
 
-def config_of(algo: str, **settings: Any) -> Config:
+def config_of(algo: Algorithm, **settings: Any) -> Config:
     learner = LearnerConfig(**{**SMALL, "gamma": GAMMA, "actor_lr": 3e-3, "critic_lr": 3e-3, **settings})
     return Config(algo=algo, num_envs=WORLDS, learner=learner, sac=FIXED)
 
@@ -23,7 +23,7 @@ STEPS = {"constant reward": 40, "reward by observation": 50, "delayed reward": 8
 
 @pytest.mark.parametrize("name", PROBES)
 @pytest.mark.parametrize("algo", ["td3", "sac"])
-def test_short(algo: str, name: str) -> None:
+def test_short(algo: Algorithm, name: str) -> None:
     probe = PROBES[name]
     learner = train(probe, config_of(algo), steps=STEPS[name], updates=8)
     assert max(errors(probe, learner)) < 0.05
@@ -43,7 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", PROBES)
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("algo", ["td3", "sac"])
-def test_full(algo: str, options: str, name: str) -> None:
+def test_full(algo: Algorithm, options: str, name: str) -> None:
     probe = PROBES[name]
     steps = 300 * OPTIONS[options].get("policy_delay", 1)  # so that the policy moves as often
     learner = train(probe, config_of(algo, **OPTIONS[options]), steps=steps, updates=8)

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from mjxrl.config import Config
+from mjxrl.config import Algorithm, Config
 from mjxrl.config.presets import merged
 from mjxrl.measurement.flops import forward, per_update
 
 SMALL = {"batch_size": 2, "actor_hidden": (4,), "critic_hidden": (5,), "policy_delay": 1, "num_critics": 2}
 
 
-def config(algo: str, **learner: Any) -> Config:
+def config(algo: Algorithm, **learner: Any) -> Config:
     return merged(Config(algo=algo), {"learner": {**SMALL, **learner}})
 
 
@@ -40,5 +40,5 @@ def test_a_pass_is_two_operations_for_each_weight_and_row() -> None:
         ),
     ],
 )
-def test_an_update_by_hand(algo: str, learner: dict[str, Any], expected: float) -> None:
+def test_an_update_by_hand(algo: Algorithm, learner: dict[str, Any], expected: float) -> None:
     assert per_update(config(algo, **learner), obs_size=3, action_size=1) == expected

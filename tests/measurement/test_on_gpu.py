@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import torch
 
 from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
-from mjxrl.machine import threads
 from mjxrl.measurement import end_to_end, memory_use
 from mjxrl.measurement.setting import Setting
 
@@ -20,7 +18,7 @@ pytestmark = pytest.mark.gpu
 def setting() -> Setting:
     config = default_config("Pendulum-v1", "td3", num_envs=1024, backend="jax", device="cuda")
     config = merged(dataclasses.replace(config, task=task_class("Pendulum-v1")()), {"learner": {"batch_size": 256}})
-    return Setting(config, "jax", torch.device("cuda"), threads.Threads(1, 1), repeats=2, seconds=0.05)
+    return Setting(config, config.machine(), repeats=2, seconds=0.05)
 
 
 def test_kernels_are_seen(setting: Setting) -> None:

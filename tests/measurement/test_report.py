@@ -18,7 +18,7 @@ from rich.console import Console
 from mjxrl.cli.benchmark import main, parse_options
 from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
-from mjxrl.machine import devices, threads
+from mjxrl.machine import devices
 from mjxrl.measurement import end_to_end, learner, memory_use, physics, sampling, startup
 from mjxrl.measurement.report import SECTIONS, FailedError, benchmark, scaling
 from mjxrl.measurement.setting import Setting
@@ -29,7 +29,7 @@ from mjxrl.training.trainer import Trainer
 TINY = "--env Hopper-v5 --device cpu --backend native --preset laptop --learner.no-compile --repeats 2 --seconds 0.001"
 
 
-def setting(env: str, backend: str = "native") -> Setting:
+def setting(env: str, backend: devices.Backend = "native") -> Setting:
     row: dict[str, Any] = {
         "replay": {"capacity": 64},
         "learner": {"batch_size": 8, "actor_hidden": (8,), "threads": 1, "compile": False},
@@ -37,7 +37,7 @@ def setting(env: str, backend: str = "native") -> Setting:
     }
     config = default_config(env, "td3", num_envs=2, backend=backend, device="cpu", preset="laptop")
     config = merged(merged(config, row), {"task": task_class(env)()})
-    return Setting(config, backend, torch.device("cpu"), threads.Threads(1, 1), repeats=2, seconds=0.001)
+    return Setting(config, config.machine(), repeats=2, seconds=0.001)
 
 
 def refused(argv: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

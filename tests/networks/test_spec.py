@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mjxrl.config import Config, LearnerConfig
+from mjxrl.config import Algorithm, Config, LearnerConfig
 from mjxrl.learners import make_learner
 from mjxrl.networks.parameters import Network, new_network
 from mjxrl.networks.spec import NetworkSpec, actor_spec, critic_spec
@@ -30,7 +30,7 @@ def test_counts_by_hand() -> None:
 
 @pytest.mark.parametrize("algo", ["td3", "sac"])
 @pytest.mark.parametrize("settings", [{}, {"critic": "categorical", "atoms": 11, "layer_norm": True, "num_critics": 3}])
-def test_a_learner_has_the_networks_that_its_configuration_describes(algo: str, settings: dict) -> None:
+def test_a_learner_has_the_networks_that_its_configuration_describes(algo: Algorithm, settings: dict) -> None:
     config = Config(algo=algo, learner=LearnerConfig(actor_hidden=(8, 9), critic_hidden=(7,), **settings))
     algorithm = make_learner(config, 5, 2, "cpu").algorithm
     assert algorithm.actor.spec == actor_spec(config, 5, 2) and algorithm.critics.spec == critic_spec(config, 5, 2)

@@ -58,7 +58,7 @@ def test_diverged_worlds_are_known_by_their_state_not_by_what_the_observation_sh
     assert physics.diverged(state).tolist() == [False, True, True, False]
 
 
-def test_presets_and_what_overrides_them() -> None:
+def test_accuracies_and_what_overrides_them() -> None:
     model = Hopper().model
     integrators = mujoco.mjtIntegrator
 
@@ -67,14 +67,14 @@ def test_presets_and_what_overrides_them() -> None:
         return opt.integrator, opt.iterations, opt.ls_iterations
 
     assert chosen() == (integrators.mjINT_RK4, 8, 8)
-    assert chosen(preset="fast") == (integrators.mjINT_EULER, 4, 4)
-    assert chosen(preset="fast", iterations=6) == (integrators.mjINT_EULER, 6, 4)
+    assert chosen(accuracy="fast") == (integrators.mjINT_EULER, 4, 4)
+    assert chosen(accuracy="fast", iterations=6) == (integrators.mjINT_EULER, 6, 4)
     assert model.opt.integrator == integrators.mjINT_RK4 and model.opt.iterations == 100  # the task's stays as it was
 
 
-def test_native_refuses_the_fast_preset() -> None:
-    with pytest.raises(ValueError, match=r"^--physics.preset fast: allowed: exact on native"):
-        VectorEnv(Hopper(), 1, backend="native", device=torch.device("cpu"), physics=PhysicsConfig(preset="fast"))
+def test_native_refuses_fast() -> None:
+    with pytest.raises(ValueError, match=r"^--physics.accuracy fast: allowed: exact on native"):
+        VectorEnv(Hopper(), 1, backend="native", device=torch.device("cpu"), physics=PhysicsConfig(accuracy="fast"))
 
 
 def test_an_actuator_without_a_range_is_refused_by_name() -> None:

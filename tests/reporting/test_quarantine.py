@@ -76,7 +76,7 @@ def trainer_of(algo: str, backend: str, path: Path, **changes: Any) -> Trainer:
     task: Task = SpoiltCheetah() if backend == "native" else SpoiltPendulum()
     learner = {"normalize_obs": True, "n_step": 3}
     config = small(algo, backend=backend, task=task, learner=learner, **changes)
-    return Trainer(*make_worlds(config, backend, CPU), config, path)
+    return Trainer(*make_worlds(config, config.machine()), config, path)
 
 
 def result_of(valid: list[bool]) -> StepResult:

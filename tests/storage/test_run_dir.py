@@ -21,7 +21,7 @@ from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.task import Task
 from mjxrl.errors import RunError
 from mjxrl.storage import run_dir
-from mjxrl.storage.files import write_atomically
+from mjxrl.storage.files import digest, write_atomically
 
 
 @pytest.mark.parametrize("task", [Ant(ctrl_cost_weight=0.25), HalfCheetah(ctrl_cost_weight=0.25)])
@@ -33,6 +33,17 @@ def test_round_trip(task: Task, tmp_path: Path) -> None:
     assert run_dir.load_config(path) == config
     saved = json.loads((path / "config.json").read_text())
     assert saved["resolved"] == {"device": "cpu"} and saved["versions"]["torch"]
+
+
+def test_a_run_from_before_its_accuracy_had_that_name(tmp_path: Path) -> None:
+    changes = {"task": Ant(), "run_dir": tmp_path / "run", "physics": {"accuracy": "fast"}}
+    config = merged(default_config("Ant-v5", "td3", num_envs=4, device="cpu"), changes)
+    run_dir.note(run_dir.create(config), config, {})
+    file = tmp_path / "run" / "config.json"
+    content = json.loads(file.read_text())
+    content["config"]["physics"]["preset"] = content["config"]["physics"].pop("accuracy")
+    file.write_text(json.dumps({**content, "sha256": digest(content["config"])}))
+    assert run_dir.load_config(tmp_path / "run") == config
 
 
 def test_never_into_a_folder_that_holds_something(tmp_path: Path) -> None:

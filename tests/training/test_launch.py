@@ -33,7 +33,7 @@ def refusal(config: Config, path: Path) -> str:
 
 def test_physics_that_the_backend_has_not(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    config = small("td3", run_dir=path, backend="auto", physics={"preset": "fast"}, **CHEETAH)
+    config = small("td3", run_dir=path, backend="auto", physics={"accuracy": "fast"}, **CHEETAH)
     assert "fast" in refusal(config, path)
 
 

@@ -92,7 +92,7 @@ def test_another_kind_of_device_is_refused(tmp_path: Path) -> None:
     """Random numbers of a GPU cannot go on on a CPU; the state of a GPU's generator is 16 bytes."""
     path = train(small("td3", run_dir=tmp_path / "run", total_steps=344))
     config = load_config(path)
-    worlds, _ = make_worlds(config, "native", torch.device("cpu"))
+    worlds, _ = make_worlds(config, config.machine())
     session = Session(worlds, config, path)
     state = checkpoint.load(path, "latest", "trainer", {})
     with pytest.raises(ValueError, match="another kind of device than cpu"):

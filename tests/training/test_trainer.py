@@ -76,7 +76,7 @@ class Recorder:
 
 
 def trained(config: Config, tmp_path: Path) -> tuple[Trainer, Recorder]:
-    trainer = Trainer(*make_worlds(config, "native", CPU), config, tmp_path)
+    trainer = Trainer(*make_worlds(config, config.machine()), config, tmp_path)
     recorder = Recorder(trainer)
     trainer.session.learner = recorder  # type: ignore[assignment]
     with MetricsLogger(tmp_path, total_steps=config.total_steps) as logger:
@@ -95,7 +95,7 @@ def test_the_step_is_in_flight_during_the_updates(tmp_path: Path) -> None:
 def test_replay_holds_true_final_observations_and_flags(tmp_path: Path) -> None:
     """Truncated transitions lead to the observation before the reset, others to the row after them."""
     config = small("sac", eval={"every": 0}, total_steps=8 * 45)
-    trainer = Trainer(*make_worlds(config, "native", CPU), config, tmp_path)
+    trainer = Trainer(*make_worlds(config, config.machine()), config, tmp_path)
     history: list[tuple[Tensor, StepResult]] = []
     replay = trainer.session.replay
     append = replay.append

@@ -97,7 +97,7 @@ def test_another_robot_is_refused_unless_that_is_wanted() -> None:
 
 
 def test_options_that_depart_from_c_are_not_held_against_it() -> None:
-    for config in (PhysicsConfig(preset="fast"), PhysicsConfig(stock_frames=True), PhysicsConfig(iterations=2)):
+    for config in (PhysicsConfig(accuracy="fast"), PhysicsConfig(stock_frames=True), PhysicsConfig(iterations=2)):
         assert "not compared" in str(against_c.check(None, "jax", config))  # type: ignore[arg-type]
     assert against_c.check(None, "native", PhysicsConfig()) is None  # type: ignore[arg-type]
 
