@@ -38,6 +38,33 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, title: str = "", *, minutes: 
     figure.savefig(out, dpi=120)
 
 
+def plot_comparison(runs: Mapping[str, Path], out: Path) -> None:
+    """Draw the evaluations of named runs over transitions and over minutes, successes too where there are some.
+
+    Raises:
+        FileNotFoundError: a run has no metrics.csv.
+    """
+    from matplotlib.figure import Figure
+
+    curves = {name: read_metrics(run_dir) for name, run_dir in runs.items()}
+    columns = [c for c in ("eval/success", "eval/return") if any(c in row for rows in curves.values() for row in rows)]
+    figure = Figure(figsize=(11, 1 + 3.2 * len(columns)), layout="constrained")
+    grid = figure.subplots(len(columns), 2, squeeze=False)
+    for (by_steps, by_minutes), column in zip(grid, columns, strict=True):
+        for name, rows in curves.items():
+            steps = [row["step"] for row in rows if column in row]
+            values = [row[column] for row in rows if column in row]
+            by_steps.plot(steps, values, marker=".", label=name)
+            by_minutes.plot(elapsed_minutes(rows, steps), values, marker=".", label=name)
+        by_steps.set(xlabel="environment transitions", ylabel=column.removeprefix("eval/"))
+        by_minutes.set(xlabel="minutes")
+        for axes in (by_steps, by_minutes):
+            axes.grid(alpha=0.3)
+    if columns:
+        grid[0, 0].legend()
+    figure.savefig(out, dpi=120)
+
+
 def elapsed_minutes(rows: Sequence[Mapping[str, float]], steps: Sequence[float]) -> np.ndarray:
     """When a run had collected so many transitions: wall-clock minutes, all its starts together, interpolated.
 
