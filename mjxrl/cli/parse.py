@@ -20,6 +20,7 @@ from mjxrl.config.presets import default_config
 from mjxrl.config.rules import RULES, validate, validate_paths
 from mjxrl.envs import task_class
 from mjxrl.errors import RunError, TaskError, UnavailableError
+from mjxrl.machine import graphics
 from mjxrl.storage.run_dir import load_config
 
 OptionsT = TypeVar("OptionsT")
@@ -143,8 +144,10 @@ def _shown(options: Any) -> Any:
 
 def _unavailable(config: Config) -> list[str]:
     """What this machine lacks for the device and the backend asked for."""
+    missing = graphics.problem() if config.eval.film else None
+    problems = [f"--eval.film: {missing}"] if missing else []
     try:
         config.machine()
     except UnavailableError as error:
-        return [str(error)]
-    return []
+        problems.append(str(error))
+    return problems

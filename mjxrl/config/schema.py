@@ -143,6 +143,8 @@ class EvalConfig:
     """Episodes per periodic evaluation, run side by side."""
     final_episodes: int = 10
     """Episodes of the final evaluation, in Gymnasium's own environment or, of other tasks, native; 0 leaves it out."""
+    film: bool = False
+    """Film the first episode of each evaluation that is the best so far, into the run's films/ and TensorBoard."""
 
 
 @dataclass(frozen=True)

@@ -134,10 +134,11 @@ def film_grid(path: Path, episodes: Sequence[Episode], task: Task, look: Look, t
     write_video(path, frames(), _fps(task, look))
 
 
-def film_beginning(path: Path, shots: Episode, task: Task, look: Look, title: str) -> None:
-    """Write the first seconds of an episode at half the size, as a README can bear it."""
+def film_beginning(path: Path, shots: Episode, task: Task, look: Look, title: str) -> tuple[int, int]:
+    """Write the first seconds of an episode at half the size, which it returns, as a README can bear it."""
     half = look._replace(size=(look.size[0] // 2, look.size[1] // 2), fps=min(look.fps, _GIF_FPS))
     film(path, [shots[: math.ceil(_GIF_SECONDS / task.dt)]], task, half, title)
+    return half.size
 
 
 def _stride(task: Task, look: Look) -> int:

@@ -30,6 +30,7 @@ class Tape(Worlds):
     The state that an episode ends in is not kept: the world has begun another episode by then.
 
     Attributes:
+        task: of the worlds.
         episodes: a shot of each step, by world.
     """
 
@@ -41,7 +42,7 @@ class Tape(Worlds):
         """
         if not isinstance(worlds, Drawable):
             raise TypeError(f"{type(worlds).__name__} gives no `pose` that a film could show")
-        self._worlds, self._keep = worlds, worlds.num_envs if keep is None else keep
+        self.task, self._worlds, self._keep = worlds.task, worlds, worlds.num_envs if keep is None else keep
         self.num_envs, self.obs_size, self.action_size = worlds.num_envs, worlds.obs_size, worlds.action_size
         self.device, self.max_episode_steps = worlds.device, worlds.max_episode_steps
         self.episodes: list[list[Shot]] = []
@@ -57,7 +58,16 @@ class Tape(Worlds):
         self._worlds.dispatch(action)
 
     def collect(self) -> StepResult:
-        result = self._worlds.collect()
+        return self._noted(self._worlds.collect())
+
+    def step(self, action: Tensor) -> StepResult:
+        self._pose = self._worlds.pose()
+        return self._noted(self._worlds.step(action))
+
+    def close(self) -> None:
+        self._worlds.close()
+
+    def _noted(self, result: StepResult) -> StepResult:
         arrays, target = self._pose
         ended = result.done[: self._keep].tolist()
         for world, reward in enumerate(result.reward[: self._keep].tolist()):
@@ -70,6 +80,3 @@ class Tape(Worlds):
             shots.append(Shot(here, aim, len(shots) + 1, total))
             self._over[world] = ended[world]
         return result
-
-    def close(self) -> None:
-        self._worlds.close()

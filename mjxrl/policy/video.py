@@ -30,28 +30,38 @@ def write_video(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
         UnavailableError: there is no encoder.
         OSError: the file cannot be written.
     """
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-    except ModuleNotFoundError:
-        raise UnavailableError(WITHOUT_ENCODER) from None
+    program = encoder()
     first = next(frames)
     height, width, _ = first.shape
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
     raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {Fraction(fps).limit_denominator(10_000)} -i -"
-    command = [get_ffmpeg_exe(), *f"-v error -y {raw} {_FORMATS[path.suffix]}".split(), str(aside)]
-    encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert encoder.stdin is not None
+    command = [program, *f"-v error -y {raw} {_FORMATS[path.suffix]}".split(), str(aside)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
     try:
         with contextlib.suppress(BrokenPipeError):  # it has given up, and says why
             for frame in itertools.chain([first], frames):
-                encoder.stdin.write(frame.tobytes())
-        said = encoder.communicate()[1].decode(errors="replace")
-        if encoder.returncode:
+                process.stdin.write(frame.tobytes())
+        said = process.communicate()[1].decode(errors="replace")
+        if process.returncode:
             raise OSError(f"{path} was not encoded: {' '.join(said.split())}")
         os.replace(aside, path)
     finally:
-        if encoder.poll() is None:
-            encoder.kill()
-            encoder.communicate()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
         aside.unlink(missing_ok=True)
+
+
+def encoder() -> str:
+    """The ffmpeg that is installed as a package.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ModuleNotFoundError:
+        raise UnavailableError(WITHOUT_ENCODER) from None
+    return get_ffmpeg_exe()

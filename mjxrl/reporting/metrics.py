@@ -60,6 +60,12 @@ class MetricsLogger:
         for sink in self._sinks:
             sink.log(step, row)
 
+    def film(self, step: int, tag: str, gif: bytes, size: tuple[int, int]) -> None:
+        """Show a GIF of that width and height in TensorBoard."""
+        for sink in self._sinks:
+            if isinstance(sink, TensorBoardFile):
+                sink.film(step, tag, gif, size)
+
     def say(self, text: str) -> None:
         """Print a line without disturbing the progress display."""
         for sink in self._sinks:
@@ -168,6 +174,12 @@ class TensorBoardFile:
     def log(self, step: int, row: Mapping[str, float]) -> None:
         values = [self._summaries.Summary.Value(tag=name, simple_value=value) for name, value in row.items()]
         self._write(step=step, summary=self._summaries.Summary(value=values))
+
+    def film(self, step: int, tag: str, gif: bytes, size: tuple[int, int]) -> None:
+        """An image, which moves."""
+        image = self._summaries.Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=gif)
+        value = self._summaries.Summary.Value(tag=tag, image=image)
+        self._write(step=step, summary=self._summaries.Summary(value=[value]))
 
     def close(self) -> None:
         self._records.close()

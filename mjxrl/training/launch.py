@@ -25,6 +25,7 @@ from mjxrl.storage import checkpoint, run_dir
 from mjxrl.storage.files import write_atomically
 from mjxrl.storage.trained_task import MODEL
 from mjxrl.training import budget
+from mjxrl.training.films import check_films
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
 from mjxrl.worlds import against_c
@@ -38,7 +39,8 @@ def train(config: Config) -> int:
         0, or 130 or 143 after SIGINT or SIGTERM, which end the run in good order with a checkpoint.
 
     Raises:
-        UnavailableError: the device or the backend asked for is not there, or simulates another robot than C.
+        UnavailableError: the device or the backend asked for is not there, or simulates another robot than C, or films
+            cannot be made.
         MemoryProblem: the run would not fit.
         RunError: the run directory is in use or not empty, `resume` or `init_from` holds no usable checkpoint, or the
             task cannot be simulated.
@@ -48,6 +50,8 @@ def train(config: Config) -> int:
     stop = Stop(config.max_minutes)
     machine = config.machine()
     room = prepare(config, machine)
+    if config.eval.film:
+        check_films(config.task)
     weights = {} if config.resume else initial_weights(config)
     if config.resume:
         refuse_another_task(config.resume, config.task)

@@ -93,12 +93,14 @@ class Session:
             self._saved_at = None
         raise OSError(f"the end of the run, at {self.steps:,} steps, could not be saved")
 
-    def save_if_best(self, writer: CheckpointWriter, mean_return: float) -> None:
-        """Start writing the learner's state if no periodic evaluation was better."""
-        if mean_return > self.best:
-            self.best = mean_return
-            info = {**self._identity, "updates": self.updates, "return": self.best}
-            writer.save(self.steps, {"learner": self.learner.state_dict()}, info, kind="best")
+    def save_if_best(self, writer: CheckpointWriter, mean_return: float) -> bool:
+        """Start writing the learner's state if no periodic evaluation was better; returns whether none was."""
+        if mean_return <= self.best:
+            return False
+        self.best = mean_return
+        info = {**self._identity, "updates": self.updates, "return": self.best}
+        writer.save(self.steps, {"learner": self.learner.state_dict()}, info, kind="best")
+        return True
 
     def restore(self, which: str) -> None:
         """Go on from the checkpoint `which` of this run, bit for bit if it holds the replay and the worlds; those that

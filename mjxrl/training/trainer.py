@@ -9,10 +9,12 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.policy.evaluation import EvalResult, Policy, evaluate_backend
+from mjxrl.policy.tape import Tape
 from mjxrl.reporting.alarms import AlarmBell
 from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.reporting.plotting import read_metrics
 from mjxrl.storage.checkpoint_writer import CheckpointWriter
+from mjxrl.training.films import film_best
 from mjxrl.training.session import Session
 from mjxrl.training.stopping import Stop
 from mjxrl.worlds.worlds import CountsOverflows, Resumable, Worlds
@@ -29,6 +31,7 @@ class Trainer:
 
     Raises:
         ValueError: the worlds do not fit each other or the configuration.
+        TypeError: films are wanted of worlds that cannot be drawn.
     """
 
     def __init__(self, worlds: Worlds, eval_worlds: Worlds, config: Config, path: Path) -> None:
@@ -37,7 +40,8 @@ class Trainer:
         one, other = ((each.obs_size, each.action_size, each.device) for each in (worlds, eval_worlds))
         if one != other:
             raise ValueError(f"obs_size, action_size, device: {one} of worlds, {other} of eval_worlds")
-        self.worlds, self.eval_worlds, self.config, self.path = worlds, eval_worlds, config, path
+        self.worlds, self.config, self.path = worlds, config, path
+        self.eval_worlds = Tape(eval_worlds, keep=1) if config.eval.film else eval_worlds
         self.session = Session(worlds, config, path)
 
     @property
@@ -83,7 +87,7 @@ class Trainer:
                 if isinstance(worlds, CountsOverflows):
                     row["train/overflows"] = worlds.overflows()  # world steps that may have lost a contact
             if self._due(config.eval.every):
-                row |= self._evaluate(writer)
+                row |= self._evaluate(writer, logger)
             if row:
                 row |= bell.columns(session.steps, row, logger.say)
                 logger.log(session.steps, row)
@@ -99,9 +103,10 @@ class Trainer:
         self.eval_worlds.reset(seed=self.config.seed + 1)
         return evaluate_backend(self.policy, self.eval_worlds)
 
-    def _evaluate(self, writer: CheckpointWriter) -> dict[str, float]:
+    def _evaluate(self, writer: CheckpointWriter, logger: MetricsLogger) -> dict[str, float]:
         result = self.evaluate()
-        self.session.save_if_best(writer, result.mean_return)
+        if self.session.save_if_best(writer, result.mean_return) and isinstance(self.eval_worlds, Tape):
+            film_best(self.eval_worlds, self.path / "films", self.config.env, self.session.steps, logger)
         return {
             "eval/return": result.mean_return,
             "eval/return_std": result.std_return,
