@@ -21,8 +21,7 @@ STAMP := $(VENV)/.installed
 
 # thousands of worlds where there is a GPU, a few elsewhere
 demo: $(STAMP)
-	@preset=laptop; if nvidia-smi >/dev/null 2>&1; then preset=auto; fi; \
-	$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo td3 --preset $$preset --max-minutes 5 \
+	@$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo td3 --max-minutes 5 \
 		--run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: $(STAMP)

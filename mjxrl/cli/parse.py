@@ -24,32 +24,36 @@ from mjxrl.machine import graphics
 from mjxrl.storage.run_dir import load_config
 
 OptionsT = TypeVar("OptionsT")
-DECISIVE = ("env", "algo", "preset", "num_envs", "backend", "device")  # what the defaults of all else depend on
+# what the defaults of all else depend on
+DECISIVE = ("env", "algo", "preset", "num_envs", "backend", "device", "total_steps", "max_minutes")
 RESUMABLE = ("--total-steps", "--max-minutes", "--task.xml-file")  # what may change when a run goes on
 
 
 def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
     """The configuration that `argv` asks for; prints help, or everything that is wrong with it, and exits.
 
-    Defaults depend on the task, the algorithm and the number of worlds, so the flags that choose those are read first.
-    One that is wrong is reported with everything else; until then the default stands in for it.
+    Most defaults depend on a few flags, so these are read first. One that is wrong is reported with everything else;
+    until then the default stands in for it.
     """
     given = read(argv, flags_of(Config(task=TaskOptions()))).values
     if given.get("resume"):
         return _resumed(given["resume"], given.get("task.xml_file"), argv, prog)
     chosen = {name: given[name] for name in DECISIVE if name in given}
     chosen = {name: value for name, value in chosen.items() if name not in RULES or RULES[name].holds(value)}
-    default = default_config(**{"env": Config.env, "algo": Config.algo, **chosen})
+    chosen = {"env": Config.env, "algo": Config.algo, **chosen}
     problems: list[str] = []
+    task = None
     try:
-        default = dataclasses.replace(default, task=task_class(default.env)())
+        task = task_class(chosen["env"])()
+        chosen["time_limit"] = task.max_episode_steps
     except TaskError as error:
-        problems.append(f"--env {default.env}: {error}")
+        problems.append(f"--env {chosen['env']}: {error}")
+    default = dataclasses.replace(default_config(**chosen), task=task)
 
     config, wrong = parse(default, argv, prog, fatal=problems)
     if config.preset == "auto":
         config = dataclasses.replace(config, preset=default.preset)
-    if default.task is None:
+    if task is None:
         wrong = [line for line in wrong if not line.startswith("--task.")]  # nobody knows which are right
     problems += wrong + validate(config) + validate_paths(config) + _unavailable(config)
     if problems:

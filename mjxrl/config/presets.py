@@ -1,7 +1,8 @@
-"""Every default that depends on the algorithm, the task or the number of worlds: tables, merged top to bottom.
+"""Every default that depends on the algorithm, the task, the number of worlds or the run's length.
 
-A row replaces the fields it names; what no row names keeps the default in `config.py`. `--preset` picks the tables;
-flags on the command line come last.
+Tables are merged top to bottom: a row replaces the fields it names, and what no row names keeps the default in
+`schema.py`. `--preset` picks the tables. What is then too long for the run is shortened. Flags on the command line come
+last.
 
     paper    the form of the papers, one update per transition
     laptop   few CPU cores: few worlds, narrow networks, LayerNorm critics, compiled updates
@@ -22,8 +23,8 @@ Row = dict[str, Any]
 
 MANY_WORLDS = 1024  # on a GPU, from here on `auto` means fast
 
-# two layers of 256, batch 256, tau 0.005: `config.py` has what both algorithms share. In neither paper: 10 000 random
-# transitions whatever the task, and critics that start near 0 (`ActorCritic`)
+# two layers of 256, batch 256, tau 0.005: `schema.py` has what both algorithms share. In neither paper: 10 000 random
+# transitions for every task with long episodes, and critics that start near 0 (`ActorCritic`)
 PAPER: dict[str, Row] = {
     "td3": {  # Fujimoto et al. 2018; sizes and step size as in the authors' later code
         "learner": {"policy_delay": 2, "actor_q": "first"},
@@ -124,6 +125,15 @@ TASKS: dict[tuple[str, str, str], Row] = {
 }
 
 
+# Transitions in a minute, roughly (laptop: TD3 on HalfCheetah-v5, two cores). They stand for the length of a run that
+# minutes end, and for nothing else: what is shortened by them is the same on every machine.
+PER_MINUTE = {"paper": 6_000, "laptop": 20_000, "fast": 1_000_000}
+# Of the run's length, at most: lines of metrics, evaluations, checkpoints, random actions, a batch
+LOG_SHARE, EVAL_SHARE, CHECKPOINT_SHARE, WARMUP_SHARE, BATCH_SHARE = 20, 10, 4, 10, 4
+WARMUP_EPISODES, SHORT_WARMUP = 10, 1_000  # of the time limit; no shorter than this because episodes are short
+COMPILING_PAYS = 30_000  # transitions: half a minute or more of compiling makes updates 1.5 times as fast
+
+
 def default_config(
     env: str,
     algo: Algorithm,
@@ -131,25 +141,59 @@ def default_config(
     backend: Backend = "auto",
     device: Device = "auto",
     preset: Preset = "auto",
+    *,
+    total_steps: int | None = None,
+    max_minutes: float | None = None,
+    time_limit: int = 1000,
 ) -> Config:
     """What a run of `algo` on `env` gets when it is told nothing else; `preset` in it is never "auto".
 
     `num_envs` is 8 by default with the preset laptop, else 4096 where MJX runs on a GPU and 64 otherwise.
-    `preset="auto"` is fast with many worlds on a GPU, else paper; `device="auto"` looks for a GPU.
+    `preset="auto"` is laptop on a CPU, fast with many worlds on a GPU, else paper; `device="auto"` looks for a GPU.
+
+    Args:
+        total_steps, max_minutes: where the run ends, if that is known.
+        time_limit: steps of the task's episodes at most.
     """
     on_gpu = device == "cuda" or (device == "auto" and devices.cuda_problem() is None)
-    mjx_on_gpu = on_gpu and backend != "native"
-    if num_envs is None:
-        num_envs = LAPTOP_WORLDS if preset == "laptop" else 4096 if mjx_on_gpu else 64
+    many = 4096 if on_gpu and backend != "native" else 64
     if preset == "auto":
-        preset = "fast" if on_gpu and num_envs >= MANY_WORLDS else "paper"
+        preset = "laptop" if not on_gpu else "fast" if (num_envs or many) >= MANY_WORLDS else "paper"
+    if num_envs is None:
+        num_envs = LAPTOP_WORLDS if preset == "laptop" else many
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)
     for row in (*_tables(preset, env, algo, num_envs), TASKS.get((preset, env, algo), {})):
         config = merged(config, row)
     if preset == "fast":  # few worlds fill no large batch
         batch_size = min(config.learner.batch_size, WARMUP_ROWS * num_envs)
         config = merged(config, {"learner": {"batch_size": batch_size}})
-    return config
+    if total_steps is not None:
+        config = dataclasses.replace(config, total_steps=total_steps)
+    return _shortened(dataclasses.replace(config, max_minutes=max_minutes), time_limit)
+
+
+def _shortened(config: Config, time_limit: int) -> Config:
+    """`config` with as much of everything as its run has room for."""
+    minutes, learner = config.max_minutes, config.learner
+    length = min(config.total_steps, math.inf if minutes is None else int(minutes * PER_MINUTE[config.preset]))
+
+    def at_most(value: int, share: int) -> int:
+        return max(1, min(value, int(length // share)))
+
+    warmup = learner.warmup_steps
+    if config.preset != "fast":  # whose warm-up follows the worlds
+        warmup = min(warmup, max(SHORT_WARMUP, WARMUP_EPISODES * time_limit))
+    row = {
+        "learner": {
+            "warmup_steps": at_most(warmup, WARMUP_SHARE),
+            "batch_size": at_most(learner.batch_size, BATCH_SHARE),
+            "compile": learner.compile and length >= COMPILING_PAYS,
+        },
+        "log": {"every": at_most(config.log.every, LOG_SHARE)},
+        "eval": {"every": at_most(config.eval.every, EVAL_SHARE)},
+        "checkpoint": {"every": at_most(config.checkpoint.every, CHECKPOINT_SHARE)},
+    }
+    return merged(config, row)
 
 
 def _tables(preset: str, env: str, algo: str, num_envs: int) -> tuple[Row, ...]:

@@ -127,6 +127,8 @@ def validate(config: Config) -> list[str]:
     problems = [problem(path, value_of(config, path), rule.allowed) for path, rule in wrong.items()]
     if not wrong.keys() & {"replay.capacity", "learner.batch_size", "learner.n_step", "num_envs"}:
         problems += _fits_the_replay(config)
+        if not wrong.keys() & {"learner.warmup_steps", "total_steps"}:
+            problems += _learns(config)
     if config.backend == "native" and config.physics.accuracy == "fast":
         problems.append(problem("physics.accuracy", "fast", "exact with --backend native, whose solver is the XML's"))
     return problems
@@ -142,6 +144,22 @@ def _fits_the_replay(config: Config) -> list[str]:
         allowed = f"at least {least} here, which is (--learner.n-step + 1) x --num-envs"
         return [problem("replay.capacity", capacity, allowed)]
     return []
+
+
+def first_update(config: Config) -> int:
+    """Transitions that are collected before the first update."""
+    learner, worlds = config.learner, config.num_envs
+    needed = max(learner.batch_size, min(learner.warmup_steps, config.replay.capacity))
+    return math.ceil(needed / worlds) * worlds
+
+
+def _learns(config: Config) -> list[str]:
+    first, learner = first_update(config), config.learner
+    if first < config.total_steps:
+        return []
+    why = f"--learner.warmup-steps {learner.warmup_steps}, --learner.batch-size {learner.batch_size}"
+    allowed = f"more than {first}, which come before the first update (--num-envs {config.num_envs}, {why})"
+    return [problem("total_steps", config.total_steps, allowed)]
 
 
 def validate_paths(config: Config) -> list[str]:

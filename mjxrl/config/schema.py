@@ -172,9 +172,10 @@ class Config:
     algo: Algorithm = "sac"
     """Learner."""
     preset: Preset = "auto"
-    """Defaults: as in the papers, for a laptop (few worlds, small networks), or fast (thousands of worlds on a GPU)."""
+    """Defaults: as in the papers, for a laptop (few worlds, small networks), or fast (thousands of worlds on a GPU);
+    auto is laptop on a CPU, fast with many worlds on a GPU, else paper."""
     num_envs: int = 64
-    """Worlds stepped together; by default 4096 on a GPU, 64 on the native backend, 8 with --preset laptop."""
+    """Worlds stepped together; by default 8 with --preset laptop, else 4096 where MJX runs on a GPU, else 64."""
     backend: devices.Backend = "auto"
     """Physics: jax (MJX, float32), warp (MJX on Warp kernels, float32) or native (MuJoCo in C on the CPU)."""
     device: devices.Device = "auto"

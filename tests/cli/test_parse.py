@@ -65,7 +65,15 @@ class TestConfig:
         assert (config.preset, config.num_envs, config.learner.critic_hidden) == ("laptop", 8, (128, 128))
         assert config.learner.tau == 0.1
         for words in ([], ["--preset", "auto"]):
-            assert parse_config([*ON_CPU, *words]).preset == "paper"
+            assert parse_config([*ON_CPU, *words]).preset == "laptop"
+
+    def test_the_runs_length_is_read_before_the_defaults_and_a_flag_wins(self) -> None:
+        argv = [*ON_CPU, "--env", "Pusher-v5", "--learner.warmup-steps", "3000", "--total-steps", "5000"]
+        config = parse_config(argv)
+        assert (config.total_steps, config.log.every, config.learner.warmup_steps) == (5000, 250, 3000)
+        config = parse_config([*ON_CPU, "--env", "Pusher-v5", "--max-minutes", "2", "--log.every", "7"])
+        assert (config.max_minutes, config.eval.every, config.log.every) == (2.0, 4000, 7)
+        assert config.learner.warmup_steps == 1_000  # ten of its episodes
 
     def test_every_kind_of_value(self, tmp_path: Path) -> None:
         words = "--max-minutes 2.5 --sac.target-entropy -4 --learner.actor-hidden 64 32 --task.healthy-z-range 0.3 0.9"
@@ -265,9 +273,11 @@ def test_a_refusal_loads_neither_jax_nor_torch(tmp_path: Path) -> None:
 def test_help_shows_the_real_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     for algo, delay in (("td3", 2), ("sac", 1)):
         with pytest.raises(SystemExit) as stop:
-            parse_config([*ON_CPU, "--algo", algo, "--num-envs", "32", "--help"])
+            parse_config([*ON_CPU, "--algo", algo, "--num-envs", "32", "--total-steps", "9000", "--help"])
         assert not stop.value.code
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"(TD3's delayed policy updates). (default: {delay})" in shown
-        assert "Gradient updates per vectorized step (`--num-envs` transitions). (default: 32)" in shown
+        updates = {"td3": 8, "sac": 16}[algo]  # Ant's on a CPU
+        assert f"Gradient updates per vectorized step (`--num-envs` transitions). (default: {updates})" in shown
+        assert "uniformly random actions before the first update. (default: 900)" in shown
         assert "--algo {td3,sac}" in shown and "--physics.accuracy {exact,fast}" in shown

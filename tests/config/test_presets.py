@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mjxrl.config.presets import default_config, merged
-from mjxrl.config.rules import validate
+from mjxrl.config.rules import first_update, validate
 from mjxrl.config.schema import Algorithm, Config, Preset
+from mjxrl.envs import SUITE, task_class
 from mjxrl.machine import devices
 from mjxrl.machine.devices import Backend, Device
 
@@ -24,12 +26,22 @@ TASKS = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
     backend=st.sampled_from(get_args(Backend)),
     device=st.sampled_from(["cpu", "cuda"]),
     preset=st.sampled_from(get_args(Preset)),
+    vector_steps=st.none() | st.integers(8, 10**6),
 )
-def test_every_preset_is_valid(
-    env: str, algo: Algorithm, num_envs: int | None, backend: Backend, device: Device, preset: Preset
+def test_every_preset_is_valid_and_learns_however_short_the_run(
+    env: str,
+    algo: Algorithm,
+    num_envs: int | None,
+    backend: Backend,
+    device: Device,
+    preset: Preset,
+    vector_steps: int | None,
 ) -> None:
-    config = default_config(env, algo, num_envs, backend, device, preset)
+    worlds = default_config(env, algo, num_envs, backend, device, preset).num_envs
+    total_steps = vector_steps and vector_steps * worlds
+    config = default_config(env, algo, num_envs, backend, device, preset, total_steps=total_steps)
     assert validate(config) == []
+    assert total_steps is None or config.total_steps == total_steps
     assert config.preset != "auto" and preset in ("auto", config.preset)
     assert (config.env, config.algo, config.backend, config.device) == (env, algo, backend, device)
 
@@ -37,7 +49,7 @@ def test_every_preset_is_valid(
 @pytest.mark.parametrize("num_envs", [1, 64, 4096])
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: Algorithm, num_envs: int) -> None:
-    config = default_config("Ant-v5", algo, num_envs, device="cpu")
+    config = default_config("Ant-v5", algo, num_envs, device="cpu", preset="paper")
     learner = config.learner
     assert learner.updates_per_step == config.num_envs == num_envs
     assert learner.policy_delay == {"td3": 2, "sac": 1}[algo]
@@ -47,14 +59,13 @@ def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: Algorith
     assert not learner.layer_norm and learner.critic == "scalar" and learner.critic_activation == "relu"
     assert learner.actor_q == {"td3": "first", "sac": "min"}[algo]
     assert (learner.weight_decay, learner.lr_schedule, learner.bf16) == (0, "constant", False)
-    assert config == default_config("Ant-v5", algo, num_envs, device="cpu", preset="paper")
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: Algorithm) -> None:
     env = "HalfCheetah-v5"
     laptop, paper = (default_config(env, algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
-    assert default_config(env, algo, device="cpu", preset="laptop").num_envs == 8
+    assert laptop == default_config(env, algo, device="cpu")  # nothing else said
     narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True, "compile": True}
     every = {name: {"every": steps} for name, steps in (("log", 5_000), ("eval", 10_000), ("checkpoint", 50_000))}
     assert laptop == merged(paper, {"preset": "laptop", "learner": narrow, **every})
@@ -82,7 +93,7 @@ def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:
 
 @pytest.mark.parametrize(
     ("backend", "device", "worlds"),
-    [("auto", "cuda", 4096), ("jax", "cuda", 4096), ("native", "cuda", 64), ("auto", "cpu", 64), ("jax", "cpu", 64)],
+    [("auto", "cuda", 4096), ("jax", "cuda", 4096), ("native", "cuda", 64), ("auto", "cpu", 8), ("jax", "cpu", 8)],
 )
 def test_many_worlds_by_default_only_where_mjx_runs_on_a_gpu(backend: Backend, device: Device, worlds: int) -> None:
     assert default_config("Ant-v5", "sac", backend=backend, device=device).num_envs == worlds
@@ -103,7 +114,45 @@ def test_auto_asks_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "cuda_problem", lambda: None)
     assert default_config("Ant-v5", "td3").num_envs == 4096
     monkeypatch.setattr(devices, "cuda_problem", lambda: "no GPU")
-    assert default_config("Ant-v5", "td3").num_envs == 64
+    assert default_config("Ant-v5", "td3").num_envs == 8
+    assert default_config("Ant-v5", "td3", preset="paper").num_envs == 64
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("env", SUITE)
+def test_twenty_thousand_transitions_are_enough_to_learn_from(env: str, algo: Algorithm, device: Device) -> None:
+    limit = task_class(env)().max_episode_steps
+    config = default_config(env, algo, device=device, total_steps=20_000, time_limit=limit)
+    assert first_update(config) <= 8192 and validate(config) == []
+    if device == "cpu":
+        assert first_update(config) <= 2_000 and not config.learner.compile
+
+
+def test_what_is_counted_in_transitions_follows_the_runs_length() -> None:
+    def counted(config: Config) -> tuple[int, ...]:
+        return config.learner.warmup_steps, config.log.every, config.eval.every, config.checkpoint.every
+
+    of = partial(default_config, "HalfCheetah-v5", "td3", device="cpu")
+    assert counted(of()) == counted(of(total_steps=10**9)) == (10_000, 5_000, 10_000, 50_000)
+    assert counted(of(total_steps=10_000)) == (1_000, 500, 1_000, 2_500)
+    assert counted(of(max_minutes=2)) == counted(of(total_steps=40_000)) == (4_000, 2_000, 4_000, 10_000)
+    assert counted(of(max_minutes=600, total_steps=10_000)) == counted(of(total_steps=10_000))
+    assert counted(of(total_steps=10_000, preset="paper")) == (1_000, 500, 1_000, 2_500)
+
+
+def test_warm_up_follows_the_tasks_episodes() -> None:
+    def warmup(env: str, limit: int, preset: Preset = "paper") -> int:
+        return default_config(env, "td3", device="cpu", preset=preset, time_limit=limit).learner.warmup_steps
+
+    assert (warmup("Ant-v5", 1000), warmup("Pusher-v5", 100), warmup("Reacher-v5", 50)) == (10_000, 1_000, 1_000)
+    assert warmup("Pendulum-v1", 200) == 2_000 and warmup("Pendulum-v1", 200, "laptop") == 1_000
+
+
+def test_compiling_is_for_runs_that_are_long_enough() -> None:
+    of = partial(default_config, "HalfCheetah-v5", "td3", device="cpu")
+    assert [of(total_steps=steps).learner.compile for steps in (10_000, 30_000)] == [False, True]
+    assert [of(max_minutes=minutes).learner.compile for minutes in (1, 2)] == [False, True]
 
 
 def test_merged_reaches_into_nested_parts_and_refuses_names_that_do_not_exist() -> None:

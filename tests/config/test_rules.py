@@ -106,6 +106,18 @@ def test_an_n_step_window_must_fit_the_replay() -> None:
     assert line.startswith("--replay.capacity 399: allowed: at least 400")
 
 
+def test_a_run_that_makes_no_update_is_refused() -> None:
+    config = merged(Config(), {"num_envs": 8, "learner": {"warmup_steps": 1000, "batch_size": 256}})
+    assert validate(merged(config, {"total_steps": 1001})) == []
+    [line] = validate(merged(config, {"total_steps": 1000}))
+    assert line == (
+        "--total-steps 1000: allowed: more than 1000, which come before the first update (--num-envs 8, "
+        "--learner.warmup-steps 1000, --learner.batch-size 256)"
+    )
+    short = merged(config, {"learner": {"warmup_steps": 0}})
+    assert validate(merged(short, {"total_steps": 257})) == [] != validate(merged(short, {"total_steps": 256}))
+
+
 def test_everything_is_reported_at_once() -> None:
     config = merged(Config(), {"seed": -1, "num_envs": 0, "learner": {"gamma": 2.0, "tau": 0.0}})
     flags = [line.split()[0] for line in validate(config)]

@@ -43,7 +43,7 @@ def small(algo: str, **changes: Any) -> Config:
         "device": "cpu",
         "task": Brief(),
     }
-    config = default_config("HalfCheetah-v5", cast(Algorithm, algo), num_envs=8, device="cpu")
+    config = default_config("HalfCheetah-v5", cast(Algorithm, algo), num_envs=8, device="cpu", preset="paper")
     return merged(merged(config, row), changes)
 
 

@@ -29,7 +29,7 @@ from tests.helpers.small_runs import small
 
 
 def a_config(env: str = "HalfCheetah-v5", **changes: Any) -> Config:
-    config = default_config(env, "sac", num_envs=64, device="cpu")
+    config = default_config(env, "sac", num_envs=64, device="cpu", preset="paper")
     return merged(merged(config, {"task": task_class(env)()}), changes)
 
 
