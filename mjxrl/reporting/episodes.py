@@ -28,7 +28,7 @@ class EpisodeStats:
     def update(self, result: StepResult) -> None:
         """Count one vector step."""
         self._returns += result.reward
-        self._lengths += 1
+        self._lengths += result.valid
         done = result.done
         counted = done & result.valid & (result.terminated | (self._lengths >= self._time_limit))
         weight = counted.double()
@@ -38,7 +38,7 @@ class EpisodeStats:
         for name, term in result.reward_terms.items():
             self._terms[name] = self._terms.get(name, 0.0) + term.sum(dtype=torch.float64)
         self._valid += result.valid.sum()
-        self._diverged += (~result.valid).sum()
+        self._diverged += result.diverged.sum()
 
     def restart(self) -> None:
         """Leave out the episodes under way: the worlds begin new ones."""

@@ -55,7 +55,7 @@ class Quarantine:
 
     @torch.no_grad()
     def watch(self, obs: Tensor, action: Tensor, result: StepResult, step: int) -> None:
-        """Note the worlds that are not valid.
+        """Note the worlds that diverged.
 
         Args:
             obs: (N, O) what the policy saw before the step.
@@ -63,7 +63,7 @@ class Quarantine:
             result: of the step.
             step: transitions collected before it.
         """
-        diverged = ~result.valid
+        diverged = result.diverged
         nth = self._count + diverged.cumsum(0) - 1
         row = torch.where(diverged, nth, KEPT).clamp_(max=KEPT)
         values = {"obs": obs, "action": action, "world": self._worlds, "step": torch.full_like(self._worlds, step)}

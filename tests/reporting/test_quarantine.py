@@ -82,7 +82,7 @@ def trainer_of(algo: str, backend: str, path: Path, **changes: Any) -> Trainer:
 def result_of(valid: list[bool]) -> StepResult:
     no = torch.zeros(len(valid), dtype=torch.bool)
     nothing = torch.zeros(len(valid), 1)
-    return StepResult(nothing, nothing[:, 0], no, no, nothing, torch.tensor(valid))
+    return StepResult(nothing, nothing[:, 0], ~torch.tensor(valid), no, nothing, torch.tensor(valid))
 
 
 def inject(trainer: Trainer, what: str) -> None:
