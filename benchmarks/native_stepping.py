@@ -30,6 +30,7 @@ import tyro
 import mjxrl
 from mjxrl.config import PhysicsConfig
 from mjxrl.machine import devices, versions
+from mjxrl.worlds.actions import to_controls
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def main(options: Options) -> None:
     shape = options.steps, options.num_envs, ours.action_size
     actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     low, high = ours.control_range
-    scaled = ((high + low) / 2 + (high - low) / 2 * actions).astype(np.float32)
+    scaled = to_controls(actions, low, high).astype(np.float32)
     runs: dict[str, tuple[Callable[[Any], Any], Any]] = {name: (peer.step, scaled) for name, peer in peers.items()}
     runs["mjxrl"] = ours.step, torch.from_numpy(actions)
 

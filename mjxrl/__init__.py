@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mjxrl.adapters.registered import register
 from mjxrl.machine import graphics
-from mjxrl.worlds.gymnasium import register
 
 if TYPE_CHECKING:
     from mjxrl.adapters import sb3 as sb3

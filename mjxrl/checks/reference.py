@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from mjxrl.envs.task import Task, View
+from mjxrl.worlds.actions import to_controls
 
 KINDS = ("contact", "no contact", "reset")
 _MOST_STEPS = 4_000  # of random play; a task that offers no state of a kind until then has none
@@ -54,7 +55,7 @@ class Reference:
     def step(self, qpos: np.ndarray, qvel: np.ndarray, action: np.ndarray) -> Step:
         """One step from each of these states, under actions in [-1, 1]."""
         low, high = self._task.model.actuator_ctrlrange.T
-        ctrl = (high + low) / 2 + (high - low) / 2 * action.astype(float)
+        ctrl = to_controls(action.astype(float), low, high)
         rows: list[dict[str, Any]] = []
         for i in range(len(qpos)):
             first = self.put(qpos[i], qvel[i])

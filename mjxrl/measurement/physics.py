@@ -17,6 +17,7 @@ from mjxrl.envs.task import Controls
 from mjxrl.measurement.setting import Setting
 from mjxrl.measurement.timing import Contestant, interleaved, rates, ratios
 from mjxrl.physics import make_physics
+from mjxrl.worlds.actions import to_controls
 from mjxrl.worlds.vector_env import VectorEnv
 
 STEPS = 50  # vector steps of the bare loop before it starts again from the vector env's states
@@ -43,7 +44,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     generator = torch.Generator(setting.device).manual_seed(0)
     actions = torch.rand((STEPS, worlds, env.action_size), generator=generator, device=setting.device) * 2 - 1
     low, high = env.control_range
-    controls = (high + low) / 2 + (high - low) / 2 * actions.double().cpu().numpy()
+    controls = to_controls(actions.double().cpu().numpy(), low, high)
     if setting.backend == "native":
         bare = (_dynamics if setting.task.analytic else _batch)(setting, env, controls)
     else:

@@ -20,6 +20,7 @@ from mjxrl.learners import make_learner
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
 from mjxrl.storage.trained_task import model_hash
+from mjxrl.worlds.actions import to_controls
 from mjxrl.worlds.shapes import observation_size
 from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import Worlds
@@ -89,7 +90,6 @@ def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, dev
     env = _in_gymnasium(task)
     space = env.action_space
     assert isinstance(space, gymnasium.spaces.Box)
-    center, half = (space.high + space.low) / 2, (space.high - space.low) / 2
     returns, lengths = [], []
     for episode in range(episodes):
         obs, _ = env.reset(seed=seed + episode)
@@ -97,7 +97,7 @@ def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, dev
         while not done:
             batch = torch.as_tensor(np.asarray(task.from_gymnasium(obs), np.float32), device=device)[None]
             action = policy(batch)[0].float().cpu().numpy()
-            obs, reward, terminated, truncated, _ = env.step(center + half * action)
+            obs, reward, terminated, truncated, _ = env.step(to_controls(action, space.low, space.high))
             total, length, done = total + float(reward), length + 1, terminated or truncated
         returns.append(total)
         lengths.append(length)

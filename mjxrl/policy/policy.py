@@ -26,6 +26,7 @@ from mjxrl.networks.spec import NetworkSpec
 from mjxrl.networks.statistics import RunningNorm
 from mjxrl.storage.files import write_atomically
 from mjxrl.storage.state import flatten, part_of
+from mjxrl.worlds.actions import to_controls
 
 FORMAT = 2  # 1 did not say what the network is
 TENSORS, INFO = "policy.safetensors", "policy.json"
@@ -75,8 +76,8 @@ class Policy:
             self.info, self.obs_size, self.action_size = info, info.network.inputs, len(info.control_low)
             self._norm = RunningNorm(self.obs_size, device, enabled=bool(norm))
             self._norm.load_state_dict(norm)
-            low, high = (torch.tensor(bound, device=device) for bound in (info.control_low, info.control_high))
-            self._center, self._half = (high + low) / 2, (high - low) / 2
+            bounds = info.control_low, info.control_high
+            self._low, self._high = (torch.tensor(bound, device=device) for bound in bounds)
             if self.act(torch.zeros(1, self.obs_size, device=device)).shape[1] != self.action_size:
                 raise ValueError("the actor and the control range differ in width")
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
@@ -103,9 +104,9 @@ class Policy:
         if obs.ndim not in (1, 2) or obs.shape[-1] != self.obs_size:
             shape, size = tuple(obs.shape), self.obs_size
             raise ValueError(f"observations of {self.info.env} have shape ({size},) or (N, {size}), got {shape}")
-        batch = torch.as_tensor(obs).to(self._center.device, torch.float32)
+        batch = torch.as_tensor(obs).to(self._low.device, torch.float32)
         action = self.act(batch.reshape(-1, self.obs_size)).reshape(*batch.shape[:-1], self.action_size)
-        action = self._center + self._half * action if scaled else action
+        action = to_controls(action, self._low, self._high) if scaled else action
         result: Any = action.to(obs.device) if isinstance(obs, Tensor) else action.cpu().numpy()
         return result
 

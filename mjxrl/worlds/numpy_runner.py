@@ -66,7 +66,8 @@ class NumpyRunner:
         return tensor.to(self._device, torch.bool if tensor.dtype == torch.bool else torch.float32)
 
     def from_torch(self, tensor: Tensor) -> Any:
-        return tensor.detach().to("cpu", torch.float64, copy=True).numpy()
+        dtype = torch.bool if tensor.dtype == torch.bool else torch.float64
+        return tensor.detach().to("cpu", dtype, copy=True).numpy()
 
     def close(self) -> None:
         self._worker.shutdown()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mjxrl.envs.task import Array, Reset, Task, View
 from mjxrl.physics import Physics, State
+from mjxrl.worlds.actions import to_controls
 from mjxrl.worlds.worlds import StepResult
 
 
@@ -45,11 +46,21 @@ def vector_set_state(task: Task, physics: Physics, state: State, random: Any, fi
     return EnvState(state, view, elapsed, random), task.observation(xp, view)
 
 
+def vector_restart(task: Task, physics: Physics, state: EnvState, mask: Array) -> tuple[EnvState, Array]:
+    """A fresh draw in the worlds of `mask`, (N,) bool, and the observations of all of them."""
+    xp = physics.xp
+    random, noise = physics.draw(state.random, task.reset_noise())
+    first = task.reset(xp, noise)
+    simulated = physics.set_where(state.physics, mask, first)
+    carry = {name: _where(xp, mask, first.carry[name], old) for name, old in state.view.carry.items()}
+    view = View(physics.view(simulated), carry)
+    return EnvState(simulated, view, xp.where(mask, 0, state.elapsed), random), task.observation(xp, view)
+
+
 def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) -> tuple[EnvState, StepResult]:
     """Advance every world by one environment step under `action` `(N, A)` in [-1, 1]; restart those that are done."""
     xp = physics.xp
-    center, half = (physics.ctrl_high + physics.ctrl_low) / 2, (physics.ctrl_high - physics.ctrl_low) / 2
-    ctrl = center + half * action
+    ctrl = to_controls(action, physics.ctrl_low, physics.ctrl_high)
 
     before = state.view
     simulated = physics.step(state.physics, task.controls(xp, before, ctrl))
@@ -79,13 +90,8 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
 
     def restart(operand: tuple[EnvState, Array]) -> tuple[EnvState, Array]:
         state, obs = operand
-        random, noise = physics.draw(state.random, task.reset_noise())
-        first = task.reset(xp, noise)
-        simulated = physics.set_where(state.physics, done, first)
-        carry = {name: _where(xp, done, first.carry[name], old) for name, old in state.view.carry.items()}
-        view = View(physics.view(simulated), carry)
-        state = EnvState(simulated, view, xp.where(done, 0, state.elapsed), random)
-        return state, _where(xp, done, task.observation(xp, view), obs)
+        state, first_obs = vector_restart(task, physics, state, done)
+        return state, _where(xp, done, first_obs, obs)
 
     going_on = EnvState(simulated, after, elapsed, state.random)
     state, obs = physics.when(done.any(), restart, (going_on, final_obs))

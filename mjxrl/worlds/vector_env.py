@@ -16,7 +16,7 @@ from mjxrl.envs import task_class
 from mjxrl.envs.task import Task
 from mjxrl.physics import Physics, make_physics
 from mjxrl.worlds.numpy_runner import NumpyRunner
-from mjxrl.worlds.program import EnvState, vector_reset, vector_set_state, vector_step
+from mjxrl.worlds.program import EnvState, vector_reset, vector_restart, vector_set_state, vector_step
 from mjxrl.worlds.runner import Runner, require_idle
 from mjxrl.worlds.shapes import observation_size
 from mjxrl.worlds.worlds import Goals, Pose, StepResult, Worlds
@@ -63,6 +63,7 @@ class VectorEnv(Worlds):
         self._seed = seed
         self._reset = self._runner.compile(partial(vector_reset, task, self._physics, stagger))
         self._set_state = self._runner.compile(partial(vector_set_state, task, self._physics))
+        self._restart = self._runner.compile(partial(vector_restart, task, self._physics))
         self._step = self._runner.compile(partial(vector_step, task, self._physics))
         self.action_size = len(self._physics.ctrl_low)
 
@@ -83,6 +84,12 @@ class VectorEnv(Worlds):
         """
         state, random = self._simulator(seed)
         self._runner.state, obs = self._reset(state, random)
+        return self._runner.to_torch(obs)
+
+    def restart(self, mask: Tensor) -> Tensor:
+        """Begin a new episode in the worlds of `mask`, `(N,)` bool; returns the observations of all worlds `(N, O)`."""
+        self._settle()
+        self._runner.state, obs = self._restart(self.state, self._runner.from_torch(mask))
         return self._runner.to_torch(obs)
 
     def set_state(self, qpos: Any, qvel: Any) -> Tensor:
@@ -191,11 +198,15 @@ class VectorEnv(Worlds):
             raise ValueError(f"action has shape {shape}, expected {expected}")
         return tensor
 
-    def _simulator(self, seed: int | None) -> tuple[Any, Any]:
-        """The simulator's state and the random state that the next draw starts from."""
+    def _settle(self) -> None:
+        """Make sure that nothing is under way that depends on the state."""
         require_idle(self._runner)
         if self.device.type == "cuda":  # torch may still be reading results, whose memory jax will use again
             torch.cuda.current_stream(self.device).synchronize()
+
+    def _simulator(self, seed: int | None) -> tuple[Any, Any]:
+        """The simulator's state and the random state that the next draw starts from."""
+        self._settle()
         if not hasattr(self._runner, "state"):
             return self._physics.init(self._seed if seed is None else seed)
         return self.state.physics, self.state.random if seed is None else self._physics.init(seed)[1]

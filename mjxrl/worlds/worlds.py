@@ -27,8 +27,8 @@ class _Fields(NamedTuple):
     final_obs: Annotated[Tensor, "N O"]
     """The true observation after the action, before any restart; equals `obs` where the episode goes on."""
     valid: Annotated[Tensor, "bool N"]
-    """False where the step does not count: the simulation broke down, which ends the episode, or the world took the step
-    to begin a new one. The numbers are zeros, or at least finite."""
+    """False where the step does not count: the simulation broke down, which ends the episode, or the world took it to
+    begin a new one. The numbers are zeros, or at least finite."""
     reward_terms: dict[str, Annotated[Tensor, "N"]]
     """Named parts of the reward, of which the mean is logged."""
     outcome: dict[str, Annotated[Tensor, "N"]]
