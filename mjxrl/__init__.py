@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mjxrl.adapters.registered import register
@@ -10,27 +11,30 @@ from mjxrl.machine import graphics
 if TYPE_CHECKING:
     from mjxrl.adapters import sb3 as sb3
     from mjxrl.policy.policy import load_policy as load_policy
+    from mjxrl.training.trainer import Trainer as Trainer
     from mjxrl.worlds.vector_env import make_vec as make_vec
+    from mjxrl.worlds.worlds import StepResult as StepResult
+    from mjxrl.worlds.worlds import Worlds as Worlds
 
 __version__ = "0.1.0"
-__all__ = ["load_policy", "make_vec"]
+__all__ = ["StepResult", "Trainer", "Worlds", "load_policy", "make_vec"]
+
+# imported on use: torch and jax take seconds, and jax must be configured before it is imported
+_PLACES = {
+    "StepResult": "mjxrl.worlds.worlds",
+    "Trainer": "mjxrl.training.trainer",
+    "Worlds": "mjxrl.worlds.worlds",
+    "load_policy": "mjxrl.policy.policy",
+    "make_vec": "mjxrl.worlds.vector_env",
+    "sb3": "mjxrl.adapters.sb3",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # imported on use: torch and jax take seconds, and jax must be configured before it is imported
-    if name == "make_vec":
-        from mjxrl.worlds.vector_env import make_vec
-
-        return make_vec
-    if name == "load_policy":
-        from mjxrl.policy.policy import load_policy
-
-        return load_policy
-    if name == "sb3":
-        from mjxrl.adapters import sb3
-
-        return sb3
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_PLACES[name])
+    return getattr(module, name, module)  # sb3 is a module itself
 
 
 graphics.choose()  # now, since MuJoCo reads it when it is imported

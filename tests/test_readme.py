@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 def example(ending: str) -> str:
     """The code block of the README that is introduced by a file name with this ending."""
-    found = re.search(rf"`\S+{re.escape(ending)}`:\n\n```\w+\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    found = re.search(rf"`\S*{re.escape(ending)}`:\n\n```\w+\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert found, f"the README shows no file that ends in {ending}"
     return found.group(1)
 
@@ -51,6 +52,20 @@ def test_its_reward_is_what_it_says(folder: Path, monkeypatch: pytest.MonkeyPatc
     env.set_state(torch.tensor([[0.5], [0.0]]), torch.zeros(2, 1))
     result = env.step(torch.zeros(2, 1))
     torch.testing.assert_close(result.reward_terms["distance"], torch.tensor([0.0, -0.5]), atol=1e-3, rtol=0)
+
+
+def test_worlds_written_in_torch_are_trained_on(tmp_path: Path) -> None:
+    code = example("rail.py")
+    assert len(code.splitlines()) < 40
+    # one core's worth: smaller networks learn it as well
+    narrow = '"updates_per_step": 8, "actor_hidden": (64,), "critic_hidden": (64, 64)'
+    small = code.replace('"updates_per_step": 8', narrow)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", small]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) > 40
+    assert "these worlds cannot be saved" in done.stdout and (tmp_path / "runs/rail/metrics.csv").exists()
 
 
 def test_a_users_envs_and_ours_live_side_by_side(folder: Path) -> None:

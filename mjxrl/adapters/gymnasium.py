@@ -86,8 +86,14 @@ class GymnasiumWorlds(Worlds):
                 self._restarting = done
         if not (np.isfinite(final_obs).all() and np.isfinite(reward).all()):
             raise TaskError("an environment gave an observation or a reward that is not finite")
-        numbers = [self._tensor(x) for x in (obs, reward, terminated, truncated, final_obs, ~restarted)]
-        return StepResult._make([*numbers, {}])
+        return StepResult(
+            self._tensor(obs),
+            self._tensor(reward),
+            self._tensor(terminated),
+            self._tensor(truncated),
+            self._tensor(final_obs),
+            self._tensor(~restarted),
+        )
 
     def close(self) -> None:
         self._worker.shutdown()

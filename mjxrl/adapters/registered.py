@@ -106,22 +106,18 @@ class MjxrlVectorEnv(GymnasiumVectorEnv):
         """A step in which an episode that ends shows its last observation, and one that waits for it only begins."""
         import torch
 
-        from mjxrl.worlds.worlds import StepResult
-
         result, waiting = self._worlds.step(action), self._waiting
         self._waiting = result.done if waiting is None else result.done & ~waiting
         result = result._replace(obs=result.final_obs)
         if waiting is None or not waiting.any():
             return result
         first = self._worlds.restart(waiting)  # the worlds have gone one step on, which does not count
-        return StepResult(
-            torch.where(waiting.unsqueeze(-1), first, result.obs),
-            result.reward.masked_fill(waiting, 0),
-            result.terminated & ~waiting,
-            result.truncated & ~waiting,
-            result.final_obs,
-            result.valid | waiting,
-            {name: term.masked_fill(waiting, 0) for name, term in result.reward_terms.items()},
+        return result._replace(
+            obs=torch.where(waiting.unsqueeze(-1), first, result.obs),
+            reward=result.reward.masked_fill(waiting, 0),
+            terminated=result.terminated & ~waiting,
+            truncated=result.truncated & ~waiting,
+            reward_terms={name: term.masked_fill(waiting, 0) for name, term in result.reward_terms.items()},
         )
 
     def _out(self, tensor: Any) -> Any:

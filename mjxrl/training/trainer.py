@@ -27,7 +27,7 @@ class Trainer:
         worlds: to train on.
         eval_worlds: of the same task, for periodic evaluations: one episode in each.
         config: of the run; `env` names the task in what is written, `num_envs` is the number of `worlds`.
-        path: the run's folder, which exists.
+        path: the run's folder, made if need be.
 
     Raises:
         ValueError: the worlds do not fit each other or the configuration.
@@ -42,6 +42,7 @@ class Trainer:
             raise ValueError(f"obs_size, action_size, device: {one} of worlds, {other} of eval_worlds")
         self.worlds, self.config, self.path = worlds, config, path
         self.eval_worlds = Tape(eval_worlds, keep=1) if config.eval.film else eval_worlds
+        path.mkdir(parents=True, exist_ok=True)
         self.session = Session(worlds, config, path)
 
     @property
@@ -49,14 +50,21 @@ class Trainer:
         """The policy as learned so far: its best actions, (N, A) in [-1, 1], of raw observations, (N, O)."""
         return self.session.learner.act_deterministic
 
-    def run(self, logger: MetricsLogger, stop: Stop | None = None) -> None:
+    def run(self, logger: MetricsLogger | None = None, stop: Stop | None = None) -> None:
         """Train until `total_steps` or until `stop` says so, and leave a checkpoint.
+
+        Args:
+            logger: takes the metrics; by default one that writes them into `path` and on the terminal.
 
         Raises:
             DivergedError: a world diverged, and `on_nan` is "raise"; the checkpoint is written all the same.
             OSError: the last checkpoint cannot be written; the one before it stays.
         """
         config, session, worlds = self.config, self.session, self.worlds
+        if logger is None:
+            with MetricsLogger(self.path, total_steps=config.total_steps) as own:
+                self.run(own, stop)
+            return
         learner, replay, interval = session.learner, session.replay, session.interval
         writer = CheckpointWriter(self.path, config.checkpoint.keep, logger.say)
         bell = AlarmBell(config, read_metrics(self.path))
