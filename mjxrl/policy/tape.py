@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from mjxrl.envs.task import Target
-from mjxrl.worlds.worlds import Drawable, Pose, StepResult, Worlds
+from mjxrl.worlds.pictures import Drawable, Pose
+from mjxrl.worlds.worlds import StepResult, Worlds
 
 
 class Shot(NamedTuple):

@@ -16,10 +16,11 @@ from mjxrl.envs import task_class
 from mjxrl.envs.task import Task
 from mjxrl.physics import Physics, make_physics
 from mjxrl.worlds.numpy_runner import NumpyRunner
+from mjxrl.worlds.pictures import Pose
 from mjxrl.worlds.program import EnvState, vector_reset, vector_restart, vector_set_state, vector_step
 from mjxrl.worlds.runner import Runner, require_idle
 from mjxrl.worlds.shapes import observation_size
-from mjxrl.worlds.worlds import Goals, Pose, StepResult, Worlds
+from mjxrl.worlds.worlds import Goals, StepResult, Worlds
 
 
 class VectorEnv(Worlds):
