@@ -46,6 +46,8 @@ def main() -> int:
         from mjxrl.policy.evaluation import evaluate_run
 
         settings.mujoco_log_to(options.run_dir / "mujoco.log")
+        if notice := machine.notice(options.episodes, options.run_dir.name):
+            print(notice, file=sys.stderr)
         result = evaluate_run(
             options.run_dir,
             episodes=options.episodes,

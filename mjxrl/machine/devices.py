@@ -41,6 +41,15 @@ class Machine(NamedTuple):
         """The processor's own name."""
         return device_name(self.device)
 
+    def notice(self, num_envs: int, env: str) -> str | None:
+        """What to tell people before programs compile, which is silent; None where there is nothing to compile."""
+        if self.backend == "native":
+            return None
+        return (
+            f"compiling the reset and the step of {num_envs} worlds of {env} for {self.backend} on {self.device}: "
+            "it can take minutes, and less in the next run"
+        )
+
     def described(self) -> dict[str, Any]:
         """What a run's config.json says of it."""
         names = {"device": self.device, "device_name": self.device_name, "backend": self.backend}

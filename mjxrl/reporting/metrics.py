@@ -54,6 +54,12 @@ class MetricsLogger:
             Terminal(total_steps, max_minutes, resume_step or 0),
         ]
 
+    def begin(self) -> None:
+        """The first step comes next: what the terminal says of the time left counts from here."""
+        for sink in self._sinks:
+            if isinstance(sink, Terminal):
+                sink.begin()
+
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write one row, and flush it."""
         row = {name: float(value) for name, value in scalars.items()}
@@ -194,7 +200,7 @@ class Terminal:
 
     def __init__(self, total_steps: int, max_minutes: float | None = None, first_step: int = 0) -> None:
         self._total_steps, self._max_minutes, self._first_step = total_steps, max_minutes, first_step
-        self._started = time.monotonic()
+        self.begin()
         self._latest: dict[str, float] = {}
         self._progress: Any = None
         if sys.stdout.isatty():
@@ -205,6 +211,9 @@ class Terminal:
             self._progress = Progress(BarColumn(bar_width=12), text, refresh_per_second=2)
             self._bar = self._progress.add_task("starting", total=1.0)
             self._progress.start()
+
+    def begin(self) -> None:
+        self._started = time.monotonic()
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
         self._latest |= row

@@ -62,6 +62,7 @@ def train(config: Config) -> int:
         with refusing(f"--env {config.env} on backend {machine.backend}"):
             worlds, eval_worlds = make_worlds(config, machine)
             trainer = Trainer(worlds, eval_worlds, config, path)
+        print(*introduction(config, machine, path), sep="\n", flush=True)  # before anything compiles
         if config.resume:
             remarks += restore_newest(trainer)
         if weights:
@@ -73,12 +74,7 @@ def train(config: Config) -> int:
             max_minutes=config.max_minutes,
             resume_step=trainer.session.steps if config.resume else None,
         ) as logger:
-            logger.say(f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}")
-            logger.say(f"device {machine.device} ({machine.device_name}), backend {machine.backend} ({machine.reason})")
-            logger.say(f"preset {config.preset}: {in_words(config)}")
-            logger.say(f"threads: {machine.threads.physics} physics, {machine.threads.learner} learner")
-            unused = devices.unused_gpu() if machine.device == "cpu" and config.device == "auto" else None
-            for remark in [*([f"there is a GPU, but {unused}"] if unused else []), *remarks]:
+            for remark in remarks:
                 logger.say(remark)
             budget.check_program(config, machine.backend, machine.device, room, worlds.program_bytes())
             if remark := against_c.check(worlds, machine.backend, config.physics):
@@ -157,6 +153,19 @@ def refusing(what: str, kind: type[ValueError] = Refusal) -> Iterator[None]:
         raise
     except kind as error:
         raise RunError(f"{what}: {' '.join(str(error).split())}") from None
+
+
+def introduction(config: Config, machine: Machine, path: Path) -> list[str]:
+    """What is about to run, on what, and what it waits for first."""
+    lines = [
+        f"{config.algo.upper()} on {config.env}, {config.num_envs} worlds, {path}",
+        f"device {machine.device} ({machine.device_name}), backend {machine.backend} ({machine.reason})",
+        f"preset {config.preset}: {in_words(config)}",
+        f"threads: {machine.threads.physics} physics, {machine.threads.learner} learner",
+    ]
+    unused = devices.unused_gpu() if machine.device == "cpu" and config.device == "auto" else None
+    notice = machine.notice(config.num_envs, config.env)
+    return lines + ([f"there is a GPU, but {unused}"] if unused else []) + ([notice] if notice else [])
 
 
 def in_words(config: Config) -> str:

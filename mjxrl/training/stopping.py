@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -11,14 +12,19 @@ from contextlib import contextmanager
 
 
 class Stop:
-    """Becomes true at SIGINT or SIGTERM (`signal` says which) or when `max_minutes` are over; steps are not counted.
+    """Becomes true at SIGINT or SIGTERM (`signal` says which) or when `max_minutes` are over that count from `begin`.
 
     The loop looks at it once per vector step and then ends in good order. A second signal ends the process at once.
     """
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.signal: signal.Signals | None = None
-        self._deadline = time.monotonic() + 60 * (float("inf") if max_minutes is None else max_minutes)
+        self._seconds = math.inf if max_minutes is None else 60 * max_minutes
+        self._deadline = math.inf
+
+    def begin(self) -> None:
+        """The first step comes next; what came before, such as compiling, takes none of the minutes."""
+        self._deadline = time.monotonic() + self._seconds
 
     def __bool__(self) -> bool:
         return self.signal is not None or time.monotonic() >= self._deadline

@@ -66,12 +66,15 @@ class Trainer:
                 self.run(own, stop)
             return
         learner, replay, interval = session.learner, session.replay, session.interval
+        stop = Stop() if stop is None else stop
         writer = CheckpointWriter(self.path, config.checkpoint.keep, logger.say)
         bell = AlarmBell(config, read_metrics(self.path))
         if not isinstance(worlds, Resumable):
             logger.say("these worlds cannot be saved: a run that is resumed begins new episodes in them")
         obs = session.start()
         learner.warm_up(replay)
+        stop.begin()
+        logger.begin()
         interval.begin(session.steps, session.updates)
         while session.steps < config.total_steps and not stop:
             with interval.phase("act"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.errors import Refusal
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
+from mjxrl.worlds.vector_env import VectorEnv
 from tests.helpers.small_runs import Brief, small, train
 
 CHEETAH = {"env": "HalfCheetah-v5", "task": HalfCheetah()}
@@ -78,3 +80,19 @@ def test_a_run_may_live_in_a_thread(tmp_path: Path) -> None:
     config = small("td3", run_dir=tmp_path / "run", total_steps=80)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(launch, config).result() == 0
+
+
+def test_what_compiles_is_told_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compiles(self: VectorEnv, *_: Any) -> None:
+        raise RuntimeError("compiling")
+
+    monkeypatch.setattr(VectorEnv, "program_bytes", compiles)
+    monkeypatch.setattr(VectorEnv, "reset", compiles)
+    with pytest.raises(RuntimeError, match="compiling"):
+        launch(small("td3", run_dir=tmp_path / "run", backend="jax"))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(
+        "compiling the reset and the step of 8 worlds of tests.helpers.small_runs:Brief for jax on cpu"
+    )
