@@ -36,6 +36,7 @@ def main() -> int:
             problems.append(f"{flag} {path}: allowed: folders of runs, with their metrics.csv")
     if problems:
         refuse(problems)
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -49,11 +50,11 @@ def main() -> int:
         plot_comparison(places, options.out / "curves.png")
     except OSError as error:
         refuse([f"--out {options.out}: cannot be written: {error.strerror}"])
-    shown = Table(headings[0])
+    shown = Table(headings[0], box=box.SIMPLE)
     for heading in headings[1:]:
         shown.add_column(heading, justify="right")
     for row in rows:
         shown.add_row(*row)
-    Console().print(shown)
+    Console(width=None if sys.stdout.isatty() else 120).print(shown)
     print(options.out / "table.md", options.out / "curves.png", sep="\n")
     return 0

@@ -17,9 +17,9 @@ class Summary(NamedTuple):
     score: Mapping[str, Any]
     """Of the trained policy, from final.json; empty for a run that was not scored."""
     minutes: float
-    """Of wall-clock time, all starts together."""
+    """Of wall-clock time up to the last line of metrics, all starts together."""
     steps: float
-    """Transitions."""
+    """Transitions up to there."""
 
 
 def _number(column: str, form: str, scale: float = 1.0) -> Callable[[Summary], str | None]:
@@ -53,7 +53,7 @@ def summary(name: str, run_dir: Path) -> Summary:
         FileNotFoundError: it has no metrics.csv.
     """
     rows, final = read_metrics(run_dir), run_dir / "final.json"
-    steps = max((row["step"] for row in rows), default=0.0)
+    steps = max((row["step"] for row in rows if "time/elapsed_s" in row), default=0.0)
     score = json.loads(final.read_text()).get("trained", {}) if final.is_file() else {}
     return Summary(name, score, float(elapsed_minutes(rows, [steps])[0]), steps)
 

@@ -21,6 +21,11 @@ class Interval:
         self._steps = self._updates = 0
         self._phases: dict[str, float] = {}
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of wall-clock time since the run was started, or was resumed."""
+        return time.monotonic() - self._started
+
     def begin(self, steps: int, updates: int) -> None:
         """Count rates from here: a resumed run has not made the steps before it."""
         self._since, self._steps, self._updates = time.monotonic(), steps, updates
@@ -44,11 +49,9 @@ class Interval:
         """Means and rates since the last call."""
         sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
         metrics = {f"learner/{name}": total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
-        now = time.monotonic()
-        seconds = now - self._since
+        seconds = time.monotonic() - self._since
         metrics |= {
             "updates": updates,
-            "time/elapsed_s": now - self._started,
             "time/env_steps_per_s": (steps - self._steps) / seconds,
             "time/updates_per_s": (updates - self._updates) / seconds,
         }

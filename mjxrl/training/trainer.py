@@ -100,6 +100,7 @@ class Trainer:
             if self._due(config.eval.every):
                 row |= self._evaluate(writer, logger)
             if row:
+                row["time/elapsed_s"] = interval.elapsed_s
                 row |= bell.columns(session.steps, row, logger.say)
                 logger.log(session.steps, row)
                 if session.quarantine.ends_run(row, logger.say):

@@ -21,6 +21,7 @@ def run(path: Path, seconds: float, trained: dict[str, Any] | None = None, **eva
         logger.log(
             6000, {"time/elapsed_s": seconds, "eval/return": -1.0, **{f"eval/{k}": v for k, v in evaluated.items()}}
         )
+        logger.log(6500, {"train/return": -3.0})  # as older runs wrote it, without the time
     if trained:
         (path / "final.json").write_text(json.dumps({"steps": 6000, "trained": trained}))
     return path

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.plotting import read_metrics
 from mjxrl.training.launch import make_worlds
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
@@ -25,6 +26,8 @@ CPU = torch.device("cpu")
 def test_two_runs_of_one_seed_give_the_same_metrics(algo: str, backend: str, tmp_path: Path) -> None:
     paths = [train(small(algo, backend=backend, run_dir=tmp_path / name)) for name in ("a", "b")]
     first, second = map(rows_of, paths)
+    times = [row["time/elapsed_s"] for row in read_metrics(paths[0])]  # in every row
+    assert times == sorted(times) and times[0] > 0
     assert first == second
     assert int(first[-1]["step"]) == 640 and first[0]["train/overflows"] == "0.0"
     assert any(row["eval/return"] for row in first) and any(row["train/return"] for row in first)
