@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mjxrl.storage.state import State, flatten, part_of, restore
 from mjxrl.worlds.worlds import StepResult
 
 
@@ -45,17 +46,14 @@ class EpisodeStats:
         self._returns.zero_()
         self._lengths.zero_()
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> State:
         """Copies of all sums so far."""
-        tensors = {name: tensor.clone() for name, tensor in self._tensors().items()}
-        return tensors | {f"term.{name}": term.clone() for name, term in self._terms.items()}
+        return flatten({**self._tensors(), "term": self._terms})
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from saved sums."""
-        for name, tensor in self._tensors().items():
-            tensor.copy_(state[name])
-        terms = {key[5:]: value for key, value in state.items() if key.startswith("term.")}
-        self._terms = {name: term.to(self._returns.device) for name, term in terms.items()}
+        restore(self._tensors(), state)
+        self._terms = {name: term.to(self._returns.device) for name, term in part_of(state, "term").items()}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {

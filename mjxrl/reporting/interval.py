@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from mjxrl.storage.state import State, flatten, part_of
+
 
 class Interval:
     """Sums on the device until `pop`, which is the only call that waits for it."""
@@ -60,12 +62,11 @@ class Interval:
         self.begin(steps, updates)
         return metrics
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> State:
         """Sums and counts so far."""
-        counts = {f"count.{name}": torch.tensor(count) for name, count in self._counts.items()}
-        return {f"sum.{name}": value.clone() for name, value in self._sums.items()} | counts
+        return flatten({"sum": self._sums, "count": {name: torch.tensor(n) for name, n in self._counts.items()}})
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from saved sums."""
-        self._sums = {key[4:]: value.to(self._device) for key, value in state.items() if key.startswith("sum.")}
-        self._counts = {key[6:]: int(value) for key, value in state.items() if key.startswith("count.")}
+        self._sums = {name: value.to(self._device) for name, value in part_of(state, "sum").items()}
+        self._counts = {name: int(value) for name, value in part_of(state, "count").items()}

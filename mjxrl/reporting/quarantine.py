@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mjxrl.errors import DivergedError
 from mjxrl.storage.files import write_atomically
+from mjxrl.storage.state import State, flatten, restore
 from mjxrl.worlds.worlds import StepResult
 
 FILE = "diverged.safetensors"
@@ -85,15 +86,16 @@ class Quarantine:
             say(f"{self._told}, were restarted and left out; train/diverged counts them")
         return self._raising
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> State:
         """Copies of the cases so far and of their number, so that a resumed run keeps the first ones."""
-        return {"count": self._count.clone(), **{name: x[:KEPT].clone() for name, x in self._cases.items()}}
+        return flatten(self._kept())
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from `state_dict`."""
-        self._count.copy_(state["count"])
-        for name, tensor in self._cases.items():
-            tensor[:KEPT].copy_(state[name])
+        restore(self._kept(), state)
+
+    def _kept(self) -> State:
+        return {"count": self._count, **{name: rows[:KEPT] for name, rows in self._cases.items()}}
 
     def check(self) -> None:
         """Raise if a diverged world was to end the run.

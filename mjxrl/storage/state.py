@@ -20,17 +20,17 @@ class Stateful(Protocol):
     def load_state_dict(self, state: State, /) -> None: ...
 
 
-Part = Tensor | Stateful | Mapping[str, Tensor]
+Part = Tensor | Stateful
 
 
-def flatten(parts: Mapping[str, Part]) -> State:
+def flatten(parts: Mapping[str, Part | State]) -> State:
     """Copies of all tensors of all parts; a tensor has its part's name, those of others `<part>.<name>`."""
     state: State = {}
     for name, part in parts.items():
         if isinstance(part, Tensor):
             state[name] = part.clone()
         else:
-            content = flatten(part) if isinstance(part, Mapping) else part.state_dict()
+            content = flatten(part) if isinstance(part, dict) else part.state_dict()
             state |= {f"{name}.{key}": value for key, value in content.items()}
     return state
 
@@ -40,8 +40,6 @@ def restore(parts: Mapping[str, Part], state: Mapping[str, Tensor]) -> None:
     for name, part in parts.items():
         if isinstance(part, Tensor):
             part.copy_(state[name])
-        elif isinstance(part, Mapping):
-            restore(part, part_of(state, name))
         else:
             part.load_state_dict(part_of(state, name))
 
