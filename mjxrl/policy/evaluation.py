@@ -13,12 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mjxrl.config import Config
 from mjxrl.envs.task import Task
 from mjxrl.errors import RunError
-from mjxrl.learners import make_learner
-from mjxrl.storage import checkpoint
-from mjxrl.storage.run_dir import load_config
+from mjxrl.policy.from_run import run_policy
 from mjxrl.storage.trained_task import model_hash
 from mjxrl.worlds.actions import to_controls
 from mjxrl.worlds.shapes import observation_size
@@ -139,25 +136,6 @@ def random_policy(action_size: int, seed: int, device: torch.device) -> Policy:
     return act
 
 
-def load_run_policy(
-    run_dir: Path, which: str, device: torch.device, xml_file: str | None = None
-) -> tuple[Policy, Config, VectorEnv]:
-    """The deterministic policy of a run's checkpoint, the run's configuration and one native world of its task.
-
-    Args:
-        xml_file: another MJCF than the task was trained with.
-
-    Raises:
-        RunError: the run or the checkpoint cannot be used (CheckpointError for the latter).
-    """
-    config = load_config(run_dir, xml_file, as_trained=True)
-    state = checkpoint.load(run_dir, which, "learner", {"env": config.env, "algo": config.algo})
-    env = VectorEnv(config.task, 1, backend="native", device=device)
-    learner = make_learner(config, env.obs_size, env.action_size, device)
-    learner.load_state_dict(state)
-    return learner.act_deterministic, config, env
-
-
 def evaluate_run(
     run_dir: Path,
     *,
@@ -179,9 +157,9 @@ def evaluate_run(
     Raises:
         RunError: the run or the checkpoint cannot be used, or the task is not Gymnasium's and was to be played there.
     """
-    policy, config, _ = load_run_policy(run_dir, which, torch.device(device), xml_file)
+    policy, config = run_policy(run_dir, which, device=device, xml_file=xml_file)
     problem = unlike_gymnasium(config.task) if backend in ("auto", "gymnasium") else None
     if problem and backend == "gymnasium":
         raise RunError(f"--backend gymnasium: {problem}: allowed: native, jax")
     where = ("native" if problem else "gymnasium") if backend == "auto" else backend
-    return evaluate(policy, config.task, where, episodes=episodes, seed=seed, device=torch.device(device))
+    return evaluate(policy.act, config.task, where, episodes=episodes, seed=seed, device=torch.device(device))

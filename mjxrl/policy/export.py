@@ -11,13 +11,9 @@ from torch import Tensor
 
 from mjxrl.errors import RunError
 from mjxrl.machine import settings
-from mjxrl.networks.spec import actor_spec
-from mjxrl.physics import control_range
-from mjxrl.policy.policy import Policy, PolicyInfo, load_policy, save_policy
-from mjxrl.storage import checkpoint
+from mjxrl.policy.from_run import run_policy
+from mjxrl.policy.policy import INFO, TENSORS, Policy
 from mjxrl.storage.files import write_atomically
-from mjxrl.storage.run_dir import load_config
-from mjxrl.worlds.shapes import observation_size
 
 ONNX = "policy.onnx"
 WITHOUT_ONNX = "--onnx: allowed with the ONNX packages: pip install 'mjxrl[onnx]'"
@@ -44,15 +40,12 @@ def export_run(
         OSError: `out` cannot be written.
     """
     settings.keep_mujoco_log_out_of_the_way()
-    config, out = load_config(run_dir, xml_file, as_trained=True), out or run_dir / "policy"
-    expect = {"env": config.env, "algo": config.algo}
-    manifest, files = checkpoint.read(run_dir, which, expect, ["learner"])
-    low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
-    network = actor_spec(config, observation_size(config.task), len(low))
-    save_policy(out, PolicyInfo(config.env, config.algo, manifest["step"], low, high, network), files["learner"])
-    written = [out / "policy.safetensors", out / "policy.json"]
+    policy, _ = run_policy(run_dir, which, xml_file=xml_file)
+    out = out or run_dir / "policy"
+    policy.save(out)
+    written = [out / TENSORS, out / INFO]
     if onnx:
-        write_onnx(load_policy(out), out / ONNX)
+        write_onnx(policy, out / ONNX)
         written.append(out / ONNX)
     return written
 

@@ -110,19 +110,18 @@ class Policy:
         result: Any = action.to(obs.device) if isinstance(obs, Tensor) else action.cpu().numpy()
         return result
 
+    def save(self, folder: Path) -> None:
+        """Write the file pair into `folder`, which is created if need be.
 
-def save_policy(folder: Path, info: PolicyInfo, state: Mapping[str, Tensor]) -> None:
-    """Write the file pair, of a learner's state, into `folder`, which is created if need be.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = flatten({name: part_of(state, name) for name in ("actor", "norm")})
-    data = safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-    content = {"format": FORMAT, **dataclasses.asdict(info), "sha256": hashlib.sha256(data).hexdigest()}
-    write_atomically(folder / TENSORS, data)
-    write_atomically(folder / INFO, json.dumps(content, indent=2).encode() + b"\n")
+        Raises:
+            OSError: it cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = flatten({"actor": self._network, "norm": self._norm})
+        data = safetensors.torch.save({name: tensor.cpu() for name, tensor in tensors.items()})
+        content = {"format": FORMAT, **dataclasses.asdict(self.info), "sha256": hashlib.sha256(data).hexdigest()}
+        write_atomically(folder / TENSORS, data)
+        write_atomically(folder / INFO, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Policy:

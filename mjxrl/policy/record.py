@@ -14,7 +14,8 @@ from mjxrl.envs import task_class
 from mjxrl.envs.task import Task
 from mjxrl.errors import PolicyError
 from mjxrl.physics import control_range
-from mjxrl.policy.evaluation import EvalResult, Policy, evaluate_backend, load_run_policy, random_policy
+from mjxrl.policy.evaluation import EvalResult, Policy, evaluate_backend, random_policy
+from mjxrl.policy.from_run import run_policy
 from mjxrl.policy.picture import Painter
 from mjxrl.policy.policy import INFO, load_policy
 from mjxrl.policy.tape import Shot, Tape
@@ -63,9 +64,8 @@ def cast_of(folder: Path, which: str = "latest", xml_file: str | None = None) ->
         TaskError: its task is not here.
     """
     if not (folder / INFO).is_file():
-        policy, config, worlds = load_run_policy(folder, which, _CPU, xml_file)
-        worlds.close()
-        return Cast(policy, config.task, config.env, which)
+        policy, config = run_policy(folder, which, xml_file=xml_file)
+        return Cast(policy.act, config.task, config.env, which)
     exported = load_policy(folder)
     env = exported.info.env
     task = task_class(env)()

@@ -17,9 +17,10 @@ import mjxrl
 from mjxrl.cli.export import parse_options
 from mjxrl.errors import PolicyError
 from mjxrl.learners import make_learner
-from mjxrl.policy.evaluation import load_run_policy
 from mjxrl.policy.export import export_run, write_onnx
-from mjxrl.policy.policy import Policy, PolicyInfo, load_policy, save_policy
+from mjxrl.policy.policy import Policy, PolicyInfo, load_policy
+from mjxrl.storage import checkpoint
+from mjxrl.storage.run_dir import load_config
 from tests.helpers.small_runs import small, train
 
 RUN_ALONE = """
@@ -44,12 +45,13 @@ def observations(n: int, size: int = 17) -> np.ndarray:
 
 
 def test_it_acts_as_the_learner_does_and_needs_no_simulator(run: Path, tmp_path: Path) -> None:
-    expected, _, _ = load_run_policy(run, "latest", torch.device("cpu"))
+    learner = make_learner(load_config(run), 17, 6, "cpu")
+    learner.load_state_dict(checkpoint.load(run, "latest", "learner", {}))
     files = export_run(run, out=tmp_path / "out")
     assert {file.name for file in files} == {file.name for file in (tmp_path / "out").iterdir()}
     obs = observations(5)
     actions = mjxrl.load_policy(tmp_path / "out")(obs)
-    assert np.array_equal(actions, expected(torch.from_numpy(obs)).numpy())
+    assert np.array_equal(actions, learner.act_deterministic(torch.from_numpy(obs)).numpy())
     np.save(tmp_path / "obs.npy", obs)
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALONE, str(tmp_path / "out" / "policy.json"), str(tmp_path / "obs.npy")],
@@ -75,7 +77,7 @@ def a_policy(algo: str, normalize: bool, folder: Path, *, scale: float = 1.0) ->
         learner.start(5 + 40 * frames)
     low, high = (0.0,) * 5 + (-1.0,), (scale,) * 5 + (3.0,)
     info = PolicyInfo("HalfCheetah-v5", algo, 1, low, high, learner.algorithm.actor.spec)
-    save_policy(folder, info, learner.state_dict())
+    Policy(info, learner.state_dict()).save(folder)
     return load_policy(folder)
 
 
@@ -118,7 +120,7 @@ def test_one_or_many_numpy_or_torch_scaled_or_not(tmp_path: Path) -> None:
     ["truncate", "flip", "remove", "pickle", "json", "no json", "format", "algo", "width", "network", "activation"],
 )
 def test_damage_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
-    policy = a_policy("td3", True, tmp_path)
+    a_policy("td3", True, tmp_path)
     tensors, info = tmp_path / "policy.safetensors", tmp_path / "policy.json"
     data, content = tensors.read_bytes(), json.loads(info.read_text())
     match damage:
@@ -143,7 +145,7 @@ def test_damage_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
         case "activation":
             info.write_text(json.dumps({**content, "network": {**content["network"], "activation": "of 2027"}}))
         case "width":
-            save_policy(tmp_path, dataclasses.replace(policy.info, control_low=(0.0,), control_high=(1.0,)), {})
+            info.write_text(json.dumps({**content, "control_low": [0.0], "control_high": [1.0]}))
     with pytest.raises(PolicyError) as error:
         load_policy(tmp_path)
     assert "\n" not in str(error.value)

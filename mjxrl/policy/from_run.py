@@ -1,0 +1,37 @@
+"""The policy of a run's checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mjxrl.config import Config
+from mjxrl.networks.spec import actor_spec
+from mjxrl.physics import control_range
+from mjxrl.policy.policy import Policy, PolicyInfo
+from mjxrl.storage import checkpoint
+from mjxrl.storage.run_dir import load_config
+from mjxrl.worlds.shapes import observation_size
+
+
+def run_policy(
+    run_dir: Path, which: str = "latest", *, device: torch.device | str = "cpu", xml_file: str | None = None
+) -> tuple[Policy, Config]:
+    """The deterministic policy, and the configuration of the run.
+
+    Args:
+        which: "latest", "best" or "step_<n>".
+        device: where it computes.
+        xml_file: another MJCF than the task was trained with.
+
+    Raises:
+        RunError: the run or the checkpoint cannot be used (CheckpointError for the latter).
+        PolicyError: the checkpoint does not fit the task.
+    """
+    config = load_config(run_dir, xml_file, as_trained=True)
+    manifest, files = checkpoint.read(run_dir, which, {"env": config.env, "algo": config.algo}, ["learner"])
+    low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
+    network = actor_spec(config, observation_size(config.task), len(low))
+    info = PolicyInfo(config.env, config.algo, manifest["step"], low, high, network)
+    return Policy(info, files["learner"], device), config
