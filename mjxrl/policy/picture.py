@@ -43,7 +43,7 @@ class Painter:
             model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = 0.4, 0.8
         try:
             self._renderer = mujoco.Renderer(model, size[1], size[0])
-        except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:  # it depends on what is missing
+        except Exception as error:  # of MuJoCo's, PyOpenGL's or Python's, as it depends on what is missing
             raise UnavailableError(f"{WITHOUT_OPENGL}; MuJoCo says: {' '.join(str(error).split())}") from None
         self._data = mujoco.MjData(model)
         height = max(10, size[1] // 22)  # of a letter, about
