@@ -161,6 +161,9 @@ class CheckpointConfig:
     """Checkpoints kept, the newest ones; only the newest holds the replay."""
     replay: bool = True
     """Save the replay too, so that --resume goes on exactly; without it checkpoints are small and it refills first."""
+    keep_replay: bool = False
+    """Keep it on the disk when the run ends by itself, at --total-steps or after --max-minutes. Without it a finished
+    run that is resumed with more steps refills the replay first. A run that was stopped always keeps it."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.config.presets import merged
 from mjxrl.envs.task import Task
 from mjxrl.machine.devices import Machine
 from mjxrl.replay import Replay
+from mjxrl.replay.ring import VALID
+from mjxrl.storage.tensor_file import Stream
 from mjxrl.training import budget, launch
 from mjxrl.worlds.vector_env import VectorEnv
 
@@ -87,10 +91,16 @@ def set_up(config: Config, repeats: int, seconds: float) -> Setting:
 
 
 def fill(replay: Replay) -> None:
-    """Make a replay full of valid transitions of random numbers, so that all its memory is really there."""
-    state = replay.state_dict()
-    for name in ("obs", "action", "reward"):
-        state[name].uniform_(-1, 1)
-    state["flags"].fill_(4)  # valid, neither terminated nor truncated
-    rows = torch.tensor(replay.capacity // len(state["slot"]))
-    replay.load_state_dict({**state, "head": rows, "filled": rows})
+    """Make a replay full of valid transitions of random numbers, the same in each row: its memory is really there."""
+    with closing(replay.snapshot()) as empty:
+        state = dict(empty.tensors)
+    filled = replay.capacity // state["slot"].shape[0]
+    full: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if isinstance(tensor, Stream):
+            shape = tensor.shape[1:]
+            row = torch.rand(shape) * 2 - 1 if tensor.dtype.is_floating_point else torch.zeros(shape)
+            row = torch.full(shape, VALID) if name == "flags" else row
+            tensor = row.to(tensor.dtype).expand(filled + (name == "obs"), *shape)
+        full[name] = tensor
+    replay.load_state_dict(full | {"head": torch.tensor(filled), "filled": torch.tensor(filled)})

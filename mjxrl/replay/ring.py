@@ -18,12 +18,16 @@ nothing is searched or compacted, and the host never has to know who truncated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from mjxrl.replay import saving
 from mjxrl.replay.batch import Batch, Indices, Windows
 from mjxrl.replay.hindsight import Episodes
 from mjxrl.replay.layout import layout
+from mjxrl.storage.snapshot import Snapshot
 from mjxrl.worlds.worlds import Goals, StepResult
 
 TERMINATED, TRUNCATED, VALID = 1, 2, 4  # bits of a transition's flags
@@ -69,8 +73,8 @@ class Replay:
         self.goals, self._relabelled = goals, relabelled
         self._episodes = Episodes(self._storage) if relabelled else None
         # Head and fill are the same in every world, so the host knows them without asking the device.
-        self._head = 0
-        self._filled = 0
+        self._head = self._filled = 0
+        self._snapshots: list[Snapshot] = []
 
     @property
     def capacity(self) -> int:
@@ -115,6 +119,8 @@ class Replay:
         """Store one vectorized step: `action`, (N, A) as executed, is clamped to [-1, 1]; of worlds that are not valid
         zeros are stored. Nothing waits for the device and no shape depends on data."""
         row, next_row, valid = self._head, (self._head + 1) % self._rows, result.valid
+        for snapshot in self._snapshots:
+            snapshot.keep(next_row)  # its observation is overwritten now, its transition with the next step
         flags = result.terminated * TERMINATED + result.truncated * TRUNCATED + VALID
         truncated = result.truncated & valid
         # where(), since the numbers of a quarantined world may be NaN
@@ -242,20 +248,14 @@ class Replay:
         """The batch of drawn transitions, (B,): `read` of their `windows`."""
         return self.read(self.windows(indices, n_step, gamma))
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Everything stored, as references to the live tensors (it may be most of the memory), and the cursor."""
-        return {**self._storage, "head": torch.tensor(self._head), "filled": torch.tensor(self._filled)}
+    @torch.no_grad()
+    def snapshot(self) -> Snapshot:
+        """What is stored now, in the order of age, to be written down while transitions are appended."""
+        self._snapshots = [one for one in self._snapshots if not one.closed]
+        self._snapshots.append(saving.snapshot(self._storage, self._head, self._filled))
+        return self._snapshots[-1]
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Copy a saved state into the existing storage.
-
-        Raises:
-            ValueError: the state is of a replay of other sizes.
-        """
-        for name, tensor in self._storage.items():
-            if name not in state or state[name].shape != tensor.shape:
-                found = state[name].shape if name in state else "missing"
-                raise ValueError(f"replay state does not fit: {name!r} is {found}, expected {tensor.shape}")
-        for name, tensor in self._storage.items():
-            tensor.copy_(state[name])
-        self._head, self._filled = int(state["head"]), int(state["filled"])
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy a snapshot's tensors into the existing storage, each row where it was; ValueError: of other sizes."""
+        self._head, self._filled = saving.load(self._storage, state)

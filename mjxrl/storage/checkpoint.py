@@ -10,7 +10,6 @@ whatever interrupts a writer leaves what was there before.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,17 +18,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 from torch import Tensor
 
 from mjxrl.errors import CheckpointError
+from mjxrl.storage import tensor_file
 from mjxrl.storage.files import digest, sync_folder, write_atomically
+from mjxrl.storage.tensor_file import Stream
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 REPLAY = "replay"  # the one file that a checkpoint may go without
 
-Tensors = Mapping[str, Mapping[str, Tensor]]  # file name to its tensors
+Tensors = Mapping[str, Mapping[str, Tensor | Stream]]  # file name to its tensors, on the CPU
 
 
 class Saved(NamedTuple):
@@ -44,7 +44,7 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
 
     Args:
         step: transitions collected so far.
-        tensors: for each file to write, in this order, its tensors by name, on any device.
+        tensors: for each file to write, in this order, its tensors by name, on the CPU.
         info: what else to note in the manifest (task, algorithm, …), in terms of JSON; of the best its `return`.
         kind: "step" or "best".
 
@@ -61,10 +61,7 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
     try:
         hashes = {}
         for file, content in tensors.items():
-            host = {key: value.detach().cpu().contiguous() for key, value in content.items()}
-            data = safetensors.torch.save(host)
-            write_atomically(aside / f"{file}.safetensors", data)
-            hashes[file] = hashlib.sha256(data).hexdigest()
+            hashes[file] = tensor_file.write(_file(aside, file), content)
         manifest = {"format": FORMAT, "step": step, **info, "sha256": hashes}
         manifest["manifest_sha256"] = digest(manifest)
         write_atomically(aside / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
@@ -85,11 +82,17 @@ def prune(run_dir: Path, newest: int, keep: int) -> None:
     folder, saved = run_dir / "checkpoints", steps_saved(run_dir)
     older = [step for step in saved if step < newest]
     for step in older[: keep - 1]:
-        _remove(folder / f"step_{step}" / f"{REPLAY}.safetensors")
+        _remove(_file(folder / f"step_{step}", REPLAY))
     for step in [*older[keep - 1 :], *(step for step in saved if step > newest)]:
         _remove(folder / f"step_{step}")
     for link in ("latest", "best"):  # of runs begun when these were links; copying some made folders of them
         _remove(folder / link)
+
+
+def drop_replays(run_dir: Path) -> None:
+    """Remove the replay of every checkpoint: resumed from one, a run refills it first."""
+    for path in (run_dir / "checkpoints").glob("step_*"):
+        _remove(_file(path, REPLAY))
 
 
 def prune_best(run_dir: Path) -> None:
@@ -121,7 +124,7 @@ def read(run_dir: Path, which: str, expect: Mapping[str, Any], files: Collection
         manifest, path = read_manifest(run_dir, name, expect), run_dir / "checkpoints" / name
         if files is None:
             files = [file for file in manifest["sha256"] if file != REPLAY or _file(path, REPLAY).exists()]
-        return Saved(manifest, {file: safetensors.torch.load(_read(path, file, manifest)) for file in files})
+        return Saved(manifest, {file: _read(path, file, manifest) for file in files})
     except CheckpointError:
         if _name(run_dir, which) == name:
             raise
@@ -182,11 +185,10 @@ def _file(path: Path, file: str) -> Path:
     return path / f"{file}.safetensors"
 
 
-def _read(path: Path, file: str, manifest: Mapping[str, Any]) -> bytes:
+def _read(path: Path, file: str, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
     try:
-        data = _file(path, file).read_bytes()
+        return tensor_file.read(_file(path, file), manifest["sha256"].get(file))
     except OSError:
         raise CheckpointError(f"checkpoint {path} is damaged: {file}.safetensors is missing") from None
-    if hashlib.sha256(data).hexdigest() != manifest["sha256"].get(file):
-        raise CheckpointError(f"checkpoint {path} is damaged: {file}.safetensors is truncated or was altered")
-    return data
+    except ValueError:
+        raise CheckpointError(f"checkpoint {path} is damaged: {file}.safetensors is truncated or was altered") from None

@@ -1,10 +1,12 @@
-"""Writes checkpoints beside training: the loop waits only for the copy to host memory."""
+"""Writes checkpoints beside training: the loop waits only while the small parts are copied to the host."""
 
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +14,64 @@ from torch import Tensor
 
 from mjxrl.storage import checkpoint
 from mjxrl.storage.checkpoint import REPLAY, Tensors
+from mjxrl.storage.snapshot import Snapshot
 
 
 class CheckpointWriter:
-    """One write at a time, on a thread of its own; a write that fails is reported and leaves the one before it."""
+    """One write after the other, on a thread of its own; one that fails is reported and leaves the one before it."""
 
     def __init__(self, run_dir: Path, keep: int, report: Callable[[str], None]) -> None:
         """Write into `run_dir`, keep the newest `keep` checkpoints and tell `report` what went wrong."""
         self._run_dir, self._keep, self._report = run_dir, keep, report
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._pending: Future[None] | None = None
+        self._pending: deque[Future[None]] = deque()
 
-    def save(self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str = "step") -> bool:
-        """Copy `tensors` to the host, which is complete on return, and start writing them; false if nothing is written.
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        info: Mapping[str, Any],
+        kind: str = "step",
+        replay: Snapshot | None = None,
+    ) -> bool:
+        """Copy `tensors` to the host, which is complete on return, and have them written, and `replay` after them,
+        which is closed then; false if nothing is written.
 
         Where the disk has no room the replay is left out, and where even the rest does not fit nothing is written.
         """
-        self.wait()
-        needed = {file: sum(tensor.nbytes for tensor in content.values()) for file, content in tensors.items()}
+        self._settle(leaving=1 if replay else 4)  # small writes may queue behind a large one, the loop goes on
+        small = sum(tensor.nbytes for content in tensors.values() for tensor in content.values())
+        large = replay.nbytes if replay else 0
         free = shutil.disk_usage(self._run_dir).free - 2**20
-        if sum(needed.values()) > free:
-            without = sum(needed.values()) - needed.get(REPLAY, 0)
-            small = without <= free
-            what = "the checkpoint goes without its replay" if small else "no checkpoint is written"
-            self._report(f"disk: {sum(needed.values()):,} bytes needed, {free:,} free: {what} at step {step}")
-            if not small:
+        if small + large > free:
+            what = "the checkpoint goes without its replay" if small <= free else "no checkpoint is written"
+            self._report(f"disk: {small + large:,} bytes needed, {free:,} free: {what} at step {step}")
+            if replay:
+                replay.close()
+            if small > free:
                 return False
-            tensors = {file: content for file, content in tensors.items() if file != REPLAY}
+            replay = None
         host = {file: {name: _copy(tensor) for name, tensor in content.items()} for file, content in tensors.items()}
-        self._pending = self._thread.submit(self._write, step, host, info, kind)
+        self._pending.append(self._thread.submit(self._write, step, host, info, kind, replay))
         return True
 
     def wait(self) -> bool:
-        """Wait for the write under way; if it failed, report it and return false."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
+        """Wait for all writes; report those that failed and return false if there are any."""
+        return self._settle(leaving=0)
+
+    def _settle(self, leaving: int) -> bool:
+        whole = True
+        while len(self._pending) > leaving:
             try:
-                pending.result()
+                self._pending.popleft().result()
             except OSError as error:
                 self._report(f"a checkpoint could not be written, the one before it stays: {error}")
-                return False
-        return True
+                whole = False
+        return whole
 
-    def _write(self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str) -> None:
-        checkpoint.save(self._run_dir, step, tensors, info, kind)
+    def _write(self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str, replay: Snapshot | None) -> None:
+        with closing(replay) if replay else nullcontext():
+            checkpoint.save(self._run_dir, step, {**tensors, REPLAY: replay.tensors} if replay else tensors, info, kind)
         if kind == "best":
             checkpoint.prune_best(self._run_dir)
         else:

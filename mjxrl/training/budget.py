@@ -2,7 +2,7 @@
 
 The replay is counted exactly, the rest by rules that err on the large side; once the simulator's step is compiled,
 XLA's account of it takes the place of the rule. There are two places: the RAM, and with a GPU its memory too.
-Checkpoints pass through the RAM: a copy of the replay, and its bytes on their way to the disk.
+Checkpoints read the replay where it is and keep the rows that are overwritten meanwhile (`mjxrl.storage.snapshot`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from mjxrl.networks.spec import actor_spec, critic_spec
 
 GIB = 2**30
 LIBRARIES = {"cpu": 0.5 * GIB, "cuda": 1.0 * GIB}  # code, and on a GPU the contexts of torch and jax
+SAVING = (
+    0.1  # of a replay, while it is written: the snapshots' limit; 0.02 measured by tests/helpers/checkpoint_cost.py
+)
 SCRATCH = 8  # MJX: state and temporaries of a program, in states; 2 as XLA's analysis has it on the CPU
 
 
@@ -29,7 +32,7 @@ class Need(NamedTuple):
 
     parts: dict[str, float]
     """Bytes of everything but the replay."""
-    replays: int
+    replays: float
     """How many times the replay is there."""
 
 
@@ -116,8 +119,7 @@ def estimate(config: Config, backend: str, device: str) -> dict[str, Need]:
     parts = {place: {"libraries": LIBRARIES[place]} for place in {"cpu", device}}
     parts[device]["learner"] = learner_bytes(config)
     parts[physics_place]["physics"] = physics_bytes(config, backend)
-    saving = 2 if config.checkpoint.replay else 0
-    replays = {"cpu": saving + 1, "cuda": 0} if device == "cpu" else {"cpu": saving, "cuda": 1}
+    replays = dict.fromkeys(parts, 0.0) | {device: 1.0 + SAVING * config.checkpoint.replay}
     return {place: Need(content, replays[place]) for place, content in parts.items()}
 
 

@@ -68,27 +68,32 @@ class Session:
             self.learner.start(self.obs)
         return self.obs
 
-    def save(self, writer: CheckpointWriter) -> bool:
+    def save(self, writer: CheckpointWriter, *, replay: bool = True) -> bool:
         """Start writing a checkpoint of everything, small parts first, unless nothing has changed since the last; false
         if there is no room for one."""
         if self._saved_at != self.steps:
             tensors = {"learner": self.learner.state_dict(), "trainer": self.state_dict()}
             if isinstance(self.worlds, Resumable):
                 tensors["env"] = self.worlds.state_dict()
-            if self.config.checkpoint.replay:
-                tensors[REPLAY] = self.replay.state_dict()
+            snapshot = self.replay.snapshot() if replay and self.config.checkpoint.replay else None
             info = {**self._identity, "updates": self.updates, "best": self.best}
-            self._saved_at = self.steps if writer.save(self.steps, tensors, info) else None
+            self._saved_at = self.steps if writer.save(self.steps, tensors, info, replay=snapshot) else None
         return self._saved_at == self.steps
 
-    def save_last(self, writer: CheckpointWriter) -> None:
+    def save_last(self, writer: CheckpointWriter, *, finished: bool) -> None:
         """Leave a checkpoint of the end of the run; if that fails, once more: what was in the way may have gone.
+
+        Args:
+            finished: nobody stopped the run; its replay, which may be large, need not stay on the disk.
 
         Raises:
             OSError: it cannot be written.
         """
+        keeps_replay = self.config.checkpoint.keep_replay or not finished
         for _ in range(2):
-            if self.save(writer) and writer.wait():
+            if self.save(writer, replay=keeps_replay) and writer.wait():
+                if not keeps_replay:
+                    checkpoint.drop_replays(self.path)
                 return
             self._saved_at = None
         raise OSError(f"the end of the run, at {self.steps:,} steps, could not be saved")

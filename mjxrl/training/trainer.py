@@ -105,9 +105,9 @@ class Trainer:
                 logger.log(session.steps, row)
                 if session.quarantine.ends_run(row, logger.say):
                     break
-            if self._due(config.checkpoint.every):
+            if self._due(config.checkpoint.every) and session.steps < config.total_steps:
                 session.save(writer)
-        session.save_last(writer)
+        session.save_last(writer, finished=session.steps >= config.total_steps or bool(stop and stop.signal is None))
         session.quarantine.check()
 
     def evaluate(self) -> EvalResult:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from mjxrl.replay import Indices, Replay
+from mjxrl.storage.snapshot import Snapshot
 from mjxrl.worlds.worlds import StepResult
 
 GAMMA = 0.99
@@ -78,3 +79,20 @@ def everything(replay: Replay) -> Indices:
     drawn = replay.draw(1, 40 * replay.size, torch.Generator().manual_seed(0))[0]
     flat, first = np.unique(drawn.flat.numpy(), return_index=True)
     return Indices(torch.tensor(flat), drawn.steps[torch.tensor(first)])
+
+
+def saved(replay: Replay) -> dict[str, torch.Tensor]:
+    """What a checkpoint would hold of a replay, and what `load_state_dict` takes."""
+    return content(replay.snapshot())
+
+
+def content(snapshot: Snapshot) -> dict[str, torch.Tensor]:
+    """All that a snapshot gives, read now."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in snapshot.tensors.items():
+        if isinstance(tensor, torch.Tensor):
+            tensors[name] = tensor
+        else:
+            empty = torch.empty(0, *tensor.shape[1:], dtype=tensor.dtype)
+            tensors[name] = torch.cat([empty, *(piece.clone() for piece in tensor.pieces)])
+    return tensors

@@ -35,7 +35,7 @@ def small(algo: str, **changes: Any) -> Config:
         "replay": {"capacity": 400},
         "eval": {"every": 320, "episodes": 2, "final_episodes": 1},
         "log": {"every": 80},
-        "checkpoint": {"every": 0},
+        "checkpoint": {"every": 0, "keep_replay": True},
         "total_steps": 640,
         "num_envs": 8,
         "env": "tests.helpers.small_runs:Brief",

@@ -9,7 +9,7 @@ import torch
 
 from mjxrl.replay import Replay
 from mjxrl.worlds.worlds import Goals
-from tests.helpers.histories import ACTION_SIZE, GAMMA, History, everything
+from tests.helpers.histories import ACTION_SIZE, GAMMA, History, everything, saved
 
 SHARE = 0.8
 
@@ -157,7 +157,7 @@ def test_state_goes_on_identically() -> None:
     replay, other = (filled(history, 17, time_limit=7) for _ in range(2))
     for t in range(20):
         history.append_to(replay, t)
-    other.load_state_dict({name: tensor.clone() for name, tensor in replay.state_dict().items()})
+    other.load_state_dict(saved(replay))
     batches = []
     for each in (replay, other):
         for t in range(20, 30):

@@ -10,7 +10,7 @@ import torch
 
 from mjxrl.replay import Batch, Replay, replay_bytes
 from mjxrl.worlds.worlds import StepResult
-from tests.helpers.histories import ACTION_SIZE, GAMMA, History, everything
+from tests.helpers.histories import ACTION_SIZE, GAMMA, History, everything, saved
 
 
 def check(batch: Batch, history: History, n_step: int, newest: int, oldest: int) -> set[tuple[int, int]]:
@@ -150,11 +150,11 @@ def test_storage_never_moves_and_never_grows():
     history = History(2, 30, 5, seed=2)
     replay = Replay(2, 3, ACTION_SIZE, capacity=16, time_limit=5, device="cpu")
     replay.start(history.obs(0))
-    before = {name: tensor.data_ptr() for name, tensor in replay.state_dict().items() if tensor.dim()}
+    before = {name: tensor.data_ptr() for name, tensor in replay._storage.items()}
     for t in range(30):
         history.append_to(replay, t)
-    replay.load_state_dict({name: tensor.clone() for name, tensor in replay.state_dict().items()})
-    assert before == {name: tensor.data_ptr() for name, tensor in replay.state_dict().items() if tensor.dim()}
+    replay.load_state_dict(saved(replay))
+    assert before == {name: tensor.data_ptr() for name, tensor in replay._storage.items()}
 
 
 def test_state_round_trip_continues_identically():
@@ -163,19 +163,21 @@ def test_state_round_trip_continues_identically():
     one.start(history.obs(0))
     for t in range(23):
         history.append_to(one, t)
-    two.load_state_dict({name: tensor.clone() for name, tensor in one.state_dict().items()})
+    two.load_state_dict(saved(one))
     for t in range(23, 40):
         history.append_to(one, t)
         history.append_to(two, t)
-    assert all(torch.equal(a, two.state_dict()[name]) for name, a in one.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(saved(one).values(), saved(two).values(), strict=True))
     batches = [r.gather(r.draw(1, 64, torch.Generator().manual_seed(0))[0], 3, GAMMA) for r in (one, two)]
     assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
 def test_state_of_another_size_is_refused():
     small, large = (Replay(2, 3, 1, capacity=c, time_limit=4, device="cpu") for c in (8, 16))
-    with pytest.raises(ValueError, match="obs"):
-        large.load_state_dict(small.state_dict())
+    with pytest.raises(ValueError, match="rows"):
+        large.load_state_dict(saved(small))
+    with pytest.raises(ValueError, match="'obs' is"):
+        Replay(2, 4, 1, capacity=8, time_limit=4, device="cpu").load_state_dict(saved(small))
 
 
 @pytest.mark.parametrize(("obs_size", "action_size"), [(105, 8), (348, 17)])
@@ -185,7 +187,7 @@ def test_bytes(obs_size, action_size):
     replay = Replay(num_envs, obs_size, action_size, capacity=num_envs * rows, time_limit=1000, device="cpu")
     total = replay_bytes(num_envs, obs_size, action_size, capacity=num_envs * rows, time_limit=1000)
     assert replay.nbytes == total
-    observations = replay.state_dict()["obs"].nbytes
+    observations = replay._obs.nbytes
     assert observations <= 0.52 * 2 * obs_size * 4 * num_envs * rows
     classic = (2 * obs_size * 4 + action_size * 4 + 4 + 2) * num_envs * rows
     assert total <= 0.55 * classic

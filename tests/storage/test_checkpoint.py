@@ -9,12 +9,13 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mjxrl.errors import CheckpointError
-from mjxrl.storage import checkpoint
+from mjxrl.storage import checkpoint, tensor_file
 from mjxrl.storage.checkpoint_writer import CheckpointWriter
 
 INFO = {"env": "Ant-v5", "algo": "sac"}
@@ -182,15 +183,15 @@ def test_what_an_interrupted_write_left_goes_with_the_next(run: Path) -> None:
 
 def test_nothing_partial_is_left_or_pointed_at(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash while the second file is written leaves the checkpoint before the latest."""
-    write, calls = checkpoint.write_atomically, []
+    write, calls = tensor_file.write, []
 
-    def crash(path: Path, content: bytes) -> None:
+    def crash(path: Path, tensors: Any) -> str:
         calls.append(path)
         if len(calls) == 2:
             raise OSError("disk full")
-        write(path, content)
+        return write(path, tensors)
 
-    monkeypatch.setattr(checkpoint, "write_atomically", crash)
+    monkeypatch.setattr(tensor_file, "write", crash)
     files = {"learner": {"x": torch.zeros(2)}, "replay": {"x": torch.zeros(2)}}
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(run, 300, files, INFO)

@@ -60,7 +60,7 @@ def test_the_largest_replay_that_fits_is_named_and_does_fit(saved: bool, monkeyp
     budget.check(merged(config, {"replay": {"capacity": most}}), "native", "cpu")
     with pytest.raises(MemoryProblem):
         budget.check(merged(config, {"replay": {"capacity": most + 64}}), "native", "cpu")
-    copies = 3 if saved else 1
+    copies = 1.1 if saved else 1
     assert copies * budget.replay_size(config, most) < 3.5 * GIB < (copies + 0.2) * budget.replay_size(config, most)
 
 
@@ -84,21 +84,24 @@ def test_on_a_gpu_both_places_count_and_jax_gets_what_the_others_leave(monkeypat
     free(monkeypatch, cpu=64 * GIB, cuda=6 * GIB)
     with pytest.raises(MemoryProblem, match=r"--replay.capacity .* 6.00 GiB are free on the GPU"):
         budget.check(config, "jax", "cuda")
-    free(monkeypatch, cpu=4 * GIB, cuda=79 * GIB)  # the replay's copy on its way to a checkpoint
-    with pytest.raises(MemoryProblem, match=r"--replay.capacity .* 4.00 GiB are free on this machine"):
-        budget.check(config, "jax", "cuda")
-    budget.check(merged(config, {"checkpoint": {"replay": False}}), "jax", "cuda")
+    free(monkeypatch, cpu=GIB, cuda=79 * GIB)  # checkpoints pass through the RAM bit by bit
+    budget.check(config, "jax", "cuda")
+    saving = budget.estimate(config, "jax", "cuda")["cuda"].replays
+    assert (
+        saving == 1.1
+        and budget.estimate(merged(config, {"checkpoint": {"replay": False}}), "jax", "cuda")["cuda"].replays == 1
+    )
 
 
 def test_the_compiled_step_counts_in_place_of_its_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, cpu=4 * GIB)
-    config = a_config(replay={"capacity": 2_000_000})
+    config = a_config(replay={"capacity": 6_000_000})
     room = budget.check(config, "jax", "cpu")
     free(monkeypatch, cpu=0.0)  # by now the run itself has taken it
     for program in (None, GIB):
         budget.check_program(config, "jax", "cpu", room, program)
     with pytest.raises(
-        MemoryProblem, match=r"^--replay.capacity 2000000: allowed: at most .* physics 3\.00\)"
+        MemoryProblem, match=r"^--replay.capacity 6000000: allowed: at most .* physics 3\.00\)"
     ) as error:
         budget.check_program(config, "jax", "cpu", room, 3 * GIB)
     assert "4.00 GiB are free on this machine" in str(error.value)

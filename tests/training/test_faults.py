@@ -10,16 +10,19 @@ import shutil
 import subprocess
 import sys
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from mjxrl.cli import train as command
 from mjxrl.errors import RunError
 from mjxrl.reporting.metrics import CsvFile, MetricsLogger
-from mjxrl.storage import checkpoint
+from mjxrl.storage import checkpoint, tensor_file
 from mjxrl.storage.run_dir import load_config
+from mjxrl.storage.tensor_file import Stream
 from tests.helpers.faults import DAMAGES, PARTS, damage, newest
 from tests.helpers.small_runs import rows_of, small, train
 
@@ -92,15 +95,16 @@ def test_no_bit_of_a_manifest_or_a_configuration_can_change_unseen(whole: Path, 
 def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write = checkpoint.write_atomically
+    write = tensor_file.write
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, tensors: Mapping[str, Tensor | Stream]) -> str:
+        sha256 = write(path, tensors)
         if path.parent.name == ".step_320.tmp" and path.name == "replay.safetensors":
-            path.with_name(f".{path.name}.tmp").write_bytes(content[: len(content) // 2])
+            path.write_bytes(path.read_bytes()[:1000])
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        return sha256
 
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(tensor_file, "write", full)
     config = small("td3", run_dir=tmp_path / "run", total_steps=400, checkpoint={"every": 160, "keep": 5})
     path = train(config)
     assert "a checkpoint could not be written, the one before it stays" in capsys.readouterr().out
@@ -110,15 +114,15 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_before(
 
 def test_a_last_write_that_fails_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The periodic checkpoint of the last step is the final one too."""
-    write, failed = checkpoint.write_atomically, []
+    write, failed = tensor_file.write, []
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, tensors: Mapping[str, Tensor | Stream]) -> str:
         if path.parent.name == ".step_400.tmp" and not failed:
             failed.append(path)
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        return write(path, tensors)
 
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(tensor_file, "write", full)
     path = train(small("td3", run_dir=tmp_path / "run", total_steps=400, checkpoint={"every": 200, "keep": 5}))
     assert failed and newest(path) == (400, [])
 

@@ -149,6 +149,21 @@ def test_a_copy_of_a_run_from_when_latest_was_a_link_goes_on_and_exports_the_new
     assert json.loads((copy / "policy" / "policy.json").read_text())["step"] == 240
 
 
+@pytest.mark.parametrize("ends", [{"total_steps": 320}, {"max_minutes": 1e-9}])
+def test_a_run_that_ended_by_itself_leaves_no_replay_and_refills_it_if_it_goes_on(
+    ends: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even where a checkpoint of that very step was due."""
+    given = {"checkpoint": {"every": 160, "keep_replay": False}, "eval": {"final_episodes": 0}}
+    path = train(small("td3", run_dir=tmp_path / "run", **(given | ends)))
+    assert checkpoint.steps_saved(path) and not list(path.rglob("replay.safetensors"))
+    capsys.readouterr()
+    resumed(path, total_steps=480, max_minutes=None)
+    said = capsys.readouterr().out
+    assert ("it refills first" in said) == ("total_steps" in ends)  # of a run without a step there is nothing to refill
+    assert checkpoint.steps_saved(path)[0] == 480 and not list(path.rglob("replay.safetensors"))
+
+
 def test_nothing_to_resume(tmp_path: Path) -> None:
     path = train(small("td3", run_dir=tmp_path / "run", total_steps=80))
     for file in (path / "checkpoints").glob("*/manifest.json"):
