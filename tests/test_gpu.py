@@ -6,6 +6,7 @@ Run by themselves with `make test-gpu`, where jax and torch share the GPU.
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from mjxrl.storage import checkpoint
 from mjxrl.worlds.jax_runner import JaxRunner
 from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import StepResult
+from tests.helpers.histories import content, saved
 from tests.helpers.small_runs import rows_of, small, train
 
 pytestmark = pytest.mark.gpu
@@ -137,3 +139,28 @@ def test_replay_takes_what_it_says() -> None:
     before = torch.cuda.memory_allocated()
     replay = Replay(1024, 105, 8, capacity=1024 * 100, time_limit=task.max_episode_steps, device=CUDA)
     assert torch.cuda.memory_allocated() - before == pytest.approx(replay.nbytes, rel=0.01)
+
+
+def test_a_snapshot_is_of_its_moment_while_the_ring_is_overwritten() -> None:
+    """The reader copies on a stream of its own while appends are queued far ahead of the device."""
+    worlds, width = 512, 64
+    replay = Replay(worlds, width, 4, capacity=worlds * 200, time_limit=50, device=CUDA)
+    no = torch.zeros(worlds, dtype=torch.bool, device=CUDA)
+
+    def append(first: int, last: int) -> None:
+        for t in range(first, last):
+            obs = torch.full((worlds, width), float(t), device=CUDA)
+            ended = no | (t % 50 == 49)
+            replay.append(obs[:, :4] / 1000, StepResult(obs + 1, obs[:, 0], no, ended, obs + 0.5))
+
+    replay.start(torch.zeros(worlds, width, device=CUDA))
+    append(0, 300)
+    expected, snapshot = saved(replay), replay.snapshot()
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(content, snapshot)
+        append(300, 500)
+        found = reading.result()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    fresh = Replay(worlds, width, 4, capacity=worlds * 200, time_limit=50, device=CUDA)
+    fresh.load_state_dict(found)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in saved(fresh).items())

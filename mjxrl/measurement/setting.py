@@ -85,7 +85,7 @@ def set_up(config: Config, repeats: int, seconds: float) -> Setting:
         MemoryProblem: the run would not fit.
     """
     machine = config.machine()
-    unsaved = merged(config, {"checkpoint": {"replay": False}})  # the replay passes through the RAM only to be saved
+    unsaved = merged(config, {"checkpoint": {"replay": False}})  # nothing is saved here
     launch.prepare(unsaved, machine)
     return Setting(config, machine, repeats, seconds)
 
