@@ -12,6 +12,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
+from mjxrl.errors import KeywordError
+
 # Keywords of Gymnasium's MuJoCo environments (gymnasium/envs/mujoco/mujoco_env.py) that only say how to draw one world
 _RENDERING = (
     "render_mode",
@@ -51,35 +53,34 @@ def as_dataclass(cls: type) -> None:
 
 
 def refuse_unknown(cls: type, given: Mapping[str, Any]) -> None:
-    """Raise TypeError for a keyword that the task does not have; the message names it and says why."""
+    """Raise KeywordError for a keyword that the task does not have; the message names it and says why."""
     known = [field.name for field in dataclasses.fields(cls) if field.init]
     for name in given.keys() - known:
         if name in _RENDERING:
-            raise TypeError(f"{cls.__name__}: {name} is for rendering: give it to Gymnasium's own environment")
+            raise KeywordError(f"{cls.__name__}: {name} is for rendering: give it to Gymnasium's own environment")
         close = get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise TypeError(f"{cls.__name__} has no keyword {name}{hint}: allowed are {', '.join(known)}")
+        raise KeywordError(f"{cls.__name__} has no keyword {name}{hint}: allowed are {', '.join(known)}")
 
 
 def settle(task: Any) -> None:
     """Check the values of a new task, and make its relative paths absolute: the working folder may change.
 
     Raises:
-        TypeError: a value is not of its keyword's type.
-        ValueError: a count is not positive, or beyond 32 bits.
+        KeywordError: a value is not of its keyword's type; a count is not positive, or beyond 32 bits.
     """
     name, hints = type(task).__name__, get_type_hints(type(task))
     for field in dataclasses.fields(task):
         value = getattr(task, field.name)
         if not _fits(hints[field.name], value):
             wanted = inspect.formatannotation(hints[field.name])
-            raise TypeError(f"{name}: {field.name} must be {wanted}, not {value!r}")
+            raise KeywordError(f"{name}: {field.name} must be {wanted}, not {value!r}")
         if isinstance(value, Path) or (field.name == "xml_file" and value.startswith((".", "~"))):
             path = os.path.abspath(os.path.expanduser(value))
             object.__setattr__(task, field.name, type(value)(path))  # frozen for everybody else
     for count in _COUNTS:
         if not 1 <= getattr(task, count) < 2**31:
-            raise ValueError(f"{name}: {count} must be 1 or more, not {getattr(task, count)}")
+            raise KeywordError(f"{name}: {count} must be 1 or more, not {getattr(task, count)}")
 
 
 def changed(task: Any) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Task:
         """Refuse keywords that the task does not have.
 
         Raises:
-            TypeError: the message names the keyword and says why.
+            KeywordError: the message names the keyword and says why.
         """
         rules.as_dataclass(cls)
         rules.refuse_unknown(cls, keywords)
@@ -147,8 +147,7 @@ class Task:
         """Check the keywords' values, and make relative paths absolute.
 
         Raises:
-            TypeError: a value is not of its keyword's type.
-            ValueError: frame_skip or max_episode_steps is not positive.
+            KeywordError: a value is not of its keyword's type, or frame_skip or max_episode_steps is not positive.
         """
         rules.settle(self)
 

@@ -15,12 +15,20 @@ class TaskError(Refusal):
     """A task, or its model, cannot be used as it is written."""
 
 
+class KeywordError(TaskError, TypeError):
+    """A task has no such keyword, or none of this value."""
+
+
 class RunError(Refusal):
     """A run directory, or something in it, cannot be used."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint is missing, damaged or does not fit."""
+    """A checkpoint is missing, damaged or of another task."""
+
+
+class MisfitError(Refusal):
+    """What was saved does not fit the configuration that is to go on from it."""
 
 
 class MemoryProblem(RunError):  # noqa: N818 (MemoryError is Python's own, for when it is too late)
@@ -29,6 +37,10 @@ class MemoryProblem(RunError):  # noqa: N818 (MemoryError is Python's own, for w
 
 class PolicyError(Refusal):
     """A policy cannot be loaded."""
+
+
+class SavingError(RuntimeError):
+    """The system does not let a run write, as on a full disk."""
 
 
 class DivergedError(RuntimeError):

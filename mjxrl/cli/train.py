@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from mjxrl.cli.parse import parse_config, refuse
-from mjxrl.errors import DivergedError, Refusal
+from mjxrl.errors import DivergedError, Refusal, SavingError
 
 
 def main() -> int:
@@ -20,6 +20,6 @@ def main() -> int:
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:  # such as a full disk: the last checkpoint is whole
+    except SavingError as error:
         print(f"error: {error}; the last checkpoint stays: go on with --resume", file=sys.stderr)
         return 1

@@ -143,7 +143,7 @@ class Learner:
         """Copy a saved state in, so that training continues bit for bit. What earlier versions did not save stays.
 
         Raises:
-            ValueError: a tensor is missing, unknown or of another shape; nothing has been changed then.
+            MisfitError: a tensor is missing, unknown or of another shape; nothing has been changed then.
         """
         expected = self.state_dict()
         check_fit({name: expected[name] for name in ADDED & expected.keys()} | state, expected)
@@ -154,7 +154,7 @@ class Learner:
         """Start from the networks, targets and statistics of a saved state; everything else stays new.
 
         Raises:
-            ValueError: a tensor is missing or of another shape; nothing has been changed then.
+            MisfitError: a tensor is missing or of another shape; nothing has been changed then.
         """
         parts = {**self.algorithm.networks, "norm": self.norm, "return_scale": self.return_scale}
         expected = {name: x for name, x in flatten(parts).items() if name not in PER_WORLD}

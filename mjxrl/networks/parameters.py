@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
+from mjxrl.errors import MisfitError
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.storage.state import State, flatten, restore
 
@@ -30,13 +31,13 @@ class Network:
     """The parameters of what `spec` describes, with copies of these values, by name.
 
     Raises:
-        ValueError: a value is missing or of another shape.
+        MisfitError: a value is missing or of another shape.
     """
 
     def __init__(self, spec: NetworkSpec, values: Mapping[str, Tensor]) -> None:
         shapes = spec.shapes
         if misfits := [name for name, shape in shapes.items() if name not in values or values[name].shape != shape]:
-            raise ValueError(f"parameters do not fit the network: {', '.join(misfits)}")
+            raise MisfitError(f"parameters do not fit the network: {', '.join(misfits)}")
         self.spec = spec
         self.flat = torch.cat([values[name].reshape(-1) for name in shapes])
         views = self.flat.split([math.prod(shape) for shape in shapes.values()])

@@ -257,5 +257,5 @@ class Replay:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Copy a snapshot's tensors into the existing storage, each row where it was; ValueError: of other sizes."""
+        """Copy a snapshot's tensors into the existing storage, each row where it was; MisfitError: of other sizes."""
         self._head, self._filled = saving.load(self._storage, state)

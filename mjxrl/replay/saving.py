@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mjxrl.errors import MisfitError
 from mjxrl.storage.snapshot import Snapshot
 
 RINGS = ("obs", "action", "reward", "flags", "side", "episode")  # T rows each; in "obs" the side region follows
@@ -31,7 +32,7 @@ def load(storage: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[in
     """Copy a saved state into `storage`; returns head and fill.
 
     Raises:
-        ValueError: the state is of a ring of other sizes.
+        MisfitError: the state is of a ring of other sizes.
     """
     rows = len(storage["action"])
     side_rows = len(storage["obs"]) - rows
@@ -41,13 +42,13 @@ def load(storage: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[in
     if not whole:
         size, expected = state["size"].tolist(), [rows, side_rows]
         if size != expected:
-            raise ValueError(f"replay state does not fit: its rows and side rows are {size}, expected {expected}")
+            raise MisfitError(f"replay state does not fit: its rows and side rows are {size}, expected {expected}")
         counts = _counts(storage, filled)
         shapes = {name: (counts.get(name, len(storage[name])), *shape[1:]) for name, shape in shapes.items()}
     for name, shape in shapes.items():
         if name not in state or state[name].shape != shape:
             found = tuple(state[name].shape) if name in state else "missing"
-            raise ValueError(f"replay state does not fit: {name!r} is {found}, expected {shape}")
+            raise MisfitError(f"replay state does not fit: {name!r} is {found}, expected {shape}")
     for name, tensor in storage.items():
         if whole or name not in RINGS:
             tensor.copy_(state[name])

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mjxrl.storage.files import saving
+
 STEP = "step"
 
 
@@ -61,10 +63,15 @@ class MetricsLogger:
                 sink.begin()
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write one row, and flush it."""
+        """Write one row, and flush it.
+
+        Raises:
+            SavingError: it cannot be written.
+        """
         row = {name: float(value) for name, value in scalars.items()}
-        for sink in self._sinks:
-            sink.log(step, row)
+        with saving():
+            for sink in self._sinks:
+                sink.log(step, row)
 
     def film(self, step: int, tag: str, gif: bytes, size: tuple[int, int]) -> None:
         """Show a GIF of that width and height in TensorBoard."""

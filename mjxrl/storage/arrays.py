@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mjxrl.errors import MisfitError
+
 
 def arrays_of(state: Any, name: str = "") -> dict[str, np.ndarray]:
     """Copies of every array in `state`, by its path: named tuples, dicts, generators and simulators over `rows`."""
@@ -27,7 +29,7 @@ def restored(state: Any, arrays: Mapping[str, np.ndarray], name: str = "") -> An
     """A state like `state` that holds what `arrays_of` gave.
 
     Raises:
-        ValueError: an array is missing or of another shape.
+        MisfitError: an array is missing or of another shape.
     """
     match state:
         case np.ndarray():
@@ -51,5 +53,5 @@ def _parts(state: Any) -> list[tuple[str, Any]]:
 def _fitting(name: str, arrays: Mapping[str, np.ndarray], shape: tuple[int, ...] | None) -> np.ndarray:
     if name not in arrays or (shape is not None and arrays[name].shape != shape):
         found = arrays[name].shape if name in arrays else "missing"
-        raise ValueError(f"the saved worlds do not fit this task: {name!r} is {found}, expected {shape}")
+        raise MisfitError(f"the saved worlds do not fit this task: {name!r} is {found}, expected {shape}")
     return arrays[name]

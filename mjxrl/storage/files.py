@@ -7,10 +7,14 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mjxrl.errors import SavingError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -22,6 +26,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     os.replace(aside, path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Tell the system's refusals to write from a user's own OSErrors.
+
+    Raises:
+        SavingError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SavingError(str(error)) from error
 
 
 def plain(value: Any) -> Any:

@@ -93,12 +93,16 @@ def load_config(path: Path, xml_file: str | None = None, *, as_trained: bool = F
     if xml_file is not None:
         keywords["xml_file"] = xml_file
     try:
+        config = _built(Config, options)
+    except TypeError as error:  # it names an option that there is no more
+        raise RunError(f"{path / CONFIG}: {error}") from None
+    try:
         task = _built(kind, keywords)
         if xml_file is None and trained_task.model_is_lost(task, trained if as_trained else None):
             task = trained_task.on_kept_model(path, task)
-        return dataclasses.replace(_built(Config, options), task=task)
-    except (TypeError, ValueError) as error:
+    except TaskError as error:
         raise RunError(f"{path / CONFIG}: {error}") from None
+    return dataclasses.replace(config, task=task)
 
 
 def task_changes(path: Path, task: Task) -> list[str]:
@@ -154,7 +158,7 @@ def _new_folder(path: Path) -> Path:
 def _built(kind: type, options: dict[str, Any]) -> Any:
     """The dataclass `kind` from what `_plain` made of it."""
     hints = get_type_hints(kind)
-    return kind(**{name: _typed(hints[name], value) for name, value in options.items()})
+    return kind(**{name: _typed(hints.get(name), value) for name, value in options.items()})
 
 
 def _typed(hint: Any, value: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
+from mjxrl.errors import MisfitError
+
 State = dict[str, Tensor]
 T = TypeVar("T")
 
@@ -54,7 +56,7 @@ def check_fit(state: State, expected: State) -> None:
     """Compare names and shapes.
 
     Raises:
-        ValueError: a tensor is missing, unknown or of another shape; the message names each.
+        MisfitError: a tensor is missing, unknown or of another shape; the message names each.
     """
     problems = [f"{name} is missing" for name in expected.keys() - state.keys()]
     problems += [f"{name} is unknown" for name in state.keys() - expected.keys()]
@@ -64,4 +66,4 @@ def check_fit(state: State, expected: State) -> None:
         if name in state and state[name].shape != value.shape
     ]
     if problems:
-        raise ValueError("the saved learner does not fit this configuration: " + "; ".join(sorted(problems)))
+        raise MisfitError("the saved learner does not fit this configuration: " + "; ".join(sorted(problems)))

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from mjxrl.config import Config
 from mjxrl.envs.task import Task
-from mjxrl.errors import CheckpointError, Refusal, RunError, UnavailableError
+from mjxrl.errors import CheckpointError, MisfitError, Refusal, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
 from mjxrl.machine.devices import Machine
 from mjxrl.policy.evaluation import EvalResult, evaluate, random_policy, unlike_gymnasium
 from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.reporting.plotting import plot_runs
 from mjxrl.storage import checkpoint, run_dir
-from mjxrl.storage.files import write_atomically
+from mjxrl.storage.files import saving, write_atomically
 from mjxrl.storage.trained_task import MODEL
 from mjxrl.training import budget
 from mjxrl.training.films import check_films
@@ -57,7 +57,8 @@ def train(config: Config) -> int:
         refuse_another_task(config.resume, config.task)
     path = config.resume or run_dir.create(config)
     with run_dir.locked(path) as remarks, leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
-        run_dir.note(path, config, machine.described())
+        with saving():
+            run_dir.note(path, config, machine.described())
         settings.mujoco_log_to(path / "mujoco.log")
         with refusing(f"--env {config.env} on backend {machine.backend}"):
             worlds, eval_worlds = make_worlds(config, machine)
@@ -66,7 +67,7 @@ def train(config: Config) -> int:
         if config.resume:
             remarks += restore_newest(trainer)
         if weights:
-            with refusing(f"--init-from {config.init_from}", ValueError):
+            with refusing(f"--init-from {config.init_from}"):
                 trainer.session.learner.load_weights(weights)
         with MetricsLogger(
             path,
@@ -92,7 +93,7 @@ def make_worlds(config: Config, machine: Machine) -> tuple[VectorEnv, VectorEnv]
     """The worlds that `config` trains on, and those of its periodic evaluations.
 
     Raises:
-        ValueError: the task cannot be simulated on this backend.
+        Refusal: the task cannot be simulated on this backend.
     """
     task, device = config.task, torch.device(machine.device)
     worlds = VectorEnv(
@@ -145,13 +146,13 @@ def leaving_nothing_if_refused(path: Path, *, new: bool) -> Iterator[None]:
 
 
 @contextmanager
-def refusing(what: str, kind: type[ValueError] = Refusal) -> Iterator[None]:
-    """Make a `RunError`, whose line begins with the flag `what`, of an error of this kind that names no flag itself."""
+def refusing(what: str) -> Iterator[None]:
+    """Make a `RunError`, whose line begins with the flag `what`, of a refusal that names no flag itself."""
     try:
         yield
     except (RunError, UnavailableError):
         raise
-    except kind as error:
+    except Refusal as error:
         raise RunError(f"{what}: {' '.join(str(error).split())}") from None
 
 
@@ -214,7 +215,7 @@ def restore_newest(trainer: Trainer) -> list[str]:
         except CheckpointError as error:
             remarks.append(f"{error}: the checkpoint before it is used")
             continue
-        except ValueError as error:
+        except MisfitError as error:
             raise CheckpointError(f"--resume {trainer.path}: step_{step}: {error}") from None
         remarks.append(f"resumed at {session.steps:,} steps")
         if session.replay.size == 0 and session.steps > 0:
@@ -228,7 +229,8 @@ def report(trainer: Trainer) -> None:
     """Score the policy beside a random one, draw the learning curve, and say where everything is."""
     path = trainer.path
     scores = final_scores(trainer)
-    plot_runs([path], path / "curve.png")
+    with saving():
+        plot_runs([path], path / "curve.png")
     for who, result in scores.items():
         score = f"{result.mean_return:8.1f} ± {result.std_return:.1f}"
         where = {"gymnasium": "Gymnasium"}.get(result.where, result.where)
@@ -238,7 +240,8 @@ def report(trainer: Trainer) -> None:
         for who, result in scores.items()
     }
     content = {"steps": trainer.session.steps, **content}
-    write_atomically(path / "final.json", json.dumps(content, indent=2).encode() + b"\n")
+    with saving():
+        write_atomically(path / "final.json", json.dumps(content, indent=2).encode() + b"\n")
     print(f"learning curve: {path / 'curve.png'}")
     print(f"TensorBoard:    {Path(sys.executable).parent / 'tensorboard'} --logdir {path}")
 

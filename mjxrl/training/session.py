@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.errors import RunError
+from mjxrl.errors import MisfitError, RunError, SavingError
 from mjxrl.learners import Learner, make_learner
 from mjxrl.replay import Replay
 from mjxrl.reporting.episodes import EpisodeStats
@@ -87,7 +87,7 @@ class Session:
             finished: nobody stopped the run; its replay, which may be large, need not stay on the disk.
 
         Raises:
-            OSError: it cannot be written.
+            SavingError: it cannot be written.
         """
         keeps_replay = self.config.checkpoint.keep_replay or not finished
         for _ in range(2):
@@ -96,7 +96,7 @@ class Session:
                     checkpoint.drop_replays(self.path)
                 return
             self._saved_at = None
-        raise OSError(f"the end of the run, at {self.steps:,} steps, could not be saved")
+        raise SavingError(f"the end of the run, at {self.steps:,} steps, could not be saved")
 
     def save_if_best(self, writer: CheckpointWriter, mean_return: float) -> bool:
         """Start writing the learner's state if no periodic evaluation was better; returns whether none was."""
@@ -113,7 +113,7 @@ class Session:
 
         Raises:
             CheckpointError: it is missing, damaged or of another task.
-            ValueError: it does not fit the configuration.
+            MisfitError: it does not fit the configuration.
         """
         manifest, files = checkpoint.read(self.path, which, self._identity)  # all is whole before anything changes
         self.learner.load_state_dict(files["learner"])
@@ -141,7 +141,7 @@ class Session:
     def load_state_dict(self, state: State) -> None:
         """Go on from `state_dict`."""
         if state["generator"].shape != self.generator.get_state().shape:
-            raise ValueError(f"it was saved on another kind of device than {self.worlds.device.type}")
+            raise MisfitError(f"it was saved on another kind of device than {self.worlds.device.type}")
         self.obs = state["obs"].to(self.worlds.device)
         self.generator.set_state(state["generator"])
         restore(self._sums, state)

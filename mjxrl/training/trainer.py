@@ -58,7 +58,7 @@ class Trainer:
 
         Raises:
             DivergedError: a world diverged, and `on_nan` is "raise"; the checkpoint is written all the same.
-            OSError: the last checkpoint cannot be written; the one before it stays.
+            SavingError: a line or the last checkpoint cannot be written; the checkpoint before it stays.
         """
         config, session, worlds = self.config, self.session, self.worlds
         if logger is None:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mjxrl.errors import MisfitError
 from mjxrl.worlds.program import EnvState
 from mjxrl.worlds.runner import Pending, Program, require_idle, require_step
 from mjxrl.worlds.worlds import StepResult
@@ -94,7 +95,7 @@ class JaxRunner:
         for path, leaf in paths:
             saved = arrays.get(jax.tree_util.keystr(path))
             if saved is None or saved.shape != leaf.shape:
-                raise ValueError(f"the saved worlds do not fit this task: {jax.tree_util.keystr(path)!r}")
+                raise MisfitError(f"the saved worlds do not fit this task: {jax.tree_util.keystr(path)!r}")
             saved = saved.view(np.uint32) if leaf.dtype == np.uint32 else saved
             owned = saved.astype(leaf.dtype)  # a copy: jax may use this very memory from now on
             leaves.append(jax.device_put(owned, leaf.sharding))  # committed as `leaf`: else jit compiles again

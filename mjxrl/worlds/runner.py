@@ -59,7 +59,7 @@ class Runner(Protocol):
         """Put back what `save` gave, in place of a state of the same worlds.
 
         Raises:
-            ValueError: it does not fit them.
+            MisfitError: it does not fit them.
         """
         ...
 

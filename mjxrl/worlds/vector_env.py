@@ -53,7 +53,7 @@ class VectorEnv(Worlds):
 
         Raises:
             TaskError: one of the task's functions returns what worlds cannot use.
-            ValueError: the task cannot be simulated on this backend (the message says why).
+            Refusal: the task cannot be simulated on this backend (the message says why).
         """
         self.task, self.num_envs, self.device = task, num_envs, device
         self.max_episode_steps = task.max_episode_steps
@@ -184,7 +184,7 @@ class VectorEnv(Worlds):
         """Put the worlds back where `state_dict` found them, bit for bit.
 
         Raises:
-            ValueError: it was saved from another task or number of worlds.
+            MisfitError: it was saved from another task or number of worlds.
         """
         self.reset()  # for the structure
         self._runner.load({name: tensor.numpy() for name, tensor in saved.items()})

@@ -46,6 +46,18 @@ def test_a_run_from_before_its_accuracy_had_that_name(tmp_path: Path) -> None:
     assert run_dir.load_config(tmp_path / "run") == config
 
 
+def test_a_keyword_or_an_option_that_there_is_no_more_is_named(tmp_path: Path) -> None:
+    config = merged(default_config("Ant-v5", "td3", num_envs=4, device="cpu"), {"task": Ant(), "run_dir": tmp_path})
+    run_dir.note(run_dir.create(config), config, {})
+    file = tmp_path / "config.json"
+    content = json.loads(file.read_text())
+    for options, named in ({"task": {"legs": 5}}, "Ant has no keyword legs"), ({"colour": "red"}, "colour"):
+        options = content["config"] | options
+        file.write_text(json.dumps({**content, "config": options, "sha256": digest(options)}))
+        with pytest.raises(RunError, match=named):
+            run_dir.load_config(tmp_path)
+
+
 def test_never_into_a_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     config = merged(default_config("Ant-v5", "td3", num_envs=4, device="cpu"), {"run_dir": tmp_path})

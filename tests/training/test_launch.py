@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mjxrl.cli import train as command
 from mjxrl.config import Config
 from mjxrl.envs.half_cheetah import HalfCheetah
-from mjxrl.errors import Refusal
+from mjxrl.errors import Refusal, RunError
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
 from mjxrl.worlds.vector_env import VectorEnv
@@ -73,6 +75,28 @@ def test_a_crash_after_the_first_numbers_keeps_the_folder(tmp_path: Path, monkey
     with pytest.raises(ValueError, match="in the evaluation"):
         launch(small("td3", run_dir=tmp_path / "run"))
     assert (tmp_path / "run" / "metrics.csv").stat().st_size > 0
+
+
+@pytest.mark.parametrize("bug", [ValueError("no such gait"), FileNotFoundError("gait.npy")])
+def test_a_bug_in_a_task_keeps_its_traceback_where_a_run_goes_on(
+    bug: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reset(self: VectorEnv, seed: int | None = None) -> Any:
+        raise bug  # as from the task's own function
+
+    path = train(small("td3", run_dir=tmp_path / "run", total_steps=80))
+    monkeypatch.setattr(VectorEnv, "reset", reset)
+    monkeypatch.setattr(sys, "argv", ["mjxrl-train", "--resume", str(path), "--total-steps", "160"])
+    with pytest.raises(type(bug)) as error:
+        command.main()
+    assert error.value is bug and error.traceback[-1].name == "reset"
+
+
+def test_what_was_saved_by_other_options_does_not_fit(tmp_path: Path) -> None:
+    path = train(small("td3", run_dir=tmp_path / "run", total_steps=80))
+    with pytest.raises(RunError, match=r"^--resume \S+: step_80: .*actor") as error:
+        launch(small("td3", resume=path, learner={"actor_hidden": (32,)}))
+    assert "\n" not in str(error.value)
 
 
 def test_a_run_may_live_in_a_thread(tmp_path: Path) -> None:
