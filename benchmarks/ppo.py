@@ -79,6 +79,7 @@ class Report(BaseCallback):
             self._worlds.reset(seed=self._options.seed + 1)
             result = evaluate_backend(self._policy, self._worlds)
             row["eval/return"] = result.mean_return
+            row |= {f"eval/{name}": mean for name, mean in result.means.items()}
         elapsed = time.monotonic() - self._started
         self._log.log(steps, {**row, "time/elapsed_s": elapsed, "time/env_steps_per_s": steps / elapsed})
 
@@ -99,10 +100,10 @@ def main(options: Options) -> None:
         model.learn(options.total_steps, Report(options, policy, eval_worlds, logger))
     where = "native" if unlike_gymnasium(task) else "gymnasium"
     result = evaluate(policy, task, where, episodes=options.final_episodes, seed=options.seed, device=CPU)
-    print(f"PPO in {where}: {result.mean_return:.1f} ± {result.std_return:.1f}")
+    print(f"PPO in {where}: {result.in_words()}")
     content = {
         "steps": model.num_timesteps,
-        "trained": {"mean_return": result.mean_return, "std_return": result.std_return, **result._asdict()},
+        "trained": result.as_json(),
         "options": dataclasses.asdict(options) | {"run_dir": str(options.run_dir)},
         "device": devices.device_name("cpu"),
         "versions": versions.versions() | {"stable-baselines3": version("stable-baselines3")},

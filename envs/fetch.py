@@ -137,6 +137,11 @@ class Fetch(Task):
     def action_range(self) -> tuple[np.ndarray, np.ndarray]:
         return -np.ones(4), np.ones(4)
 
+    @property
+    def gymnasium_keywords(self) -> dict[str, Any]:
+        # all others are fixed there: one that was changed is given too, and refused
+        return {"reward_type": self.reward_type, "max_episode_steps": self.max_episode_steps, **self.changed_keywords}
+
     def from_gymnasium(self, obs: Any) -> np.ndarray:
         return np.concatenate([obs["observation"], obs["desired_goal"]])
 

@@ -83,6 +83,11 @@ def settle(task: Any) -> None:
             raise KeywordError(f"{name}: {count} must be 1 or more, not {getattr(task, count)}")
 
 
+def given(task: Any) -> dict[str, Any]:
+    """All keywords with their values."""
+    return {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+
+
 def changed(task: Any) -> dict[str, Any]:
     """The keywords whose values are not the defaults of the task's class."""
     changes = {}

@@ -214,6 +214,11 @@ class Task:
         """What actions -1 and 1 stand for, `(A,)` each; None: the range of each control."""
         return None
 
+    @property
+    def gymnasium_keywords(self) -> dict[str, Any]:
+        """What the constructor of Gymnasium's environment is given to make this very task."""
+        return rules.given(self)
+
     def from_gymnasium(self, obs: Any) -> np.ndarray:
         """The observation `(O,)` that the one of Gymnasium's environment is here."""
         return obs

@@ -44,4 +44,4 @@ class SavingError(RuntimeError):
 
 
 class DivergedError(RuntimeError):
-    """A world diverged and `--on-nan raise` was asked for."""
+    """Most transitions are unusable, or one is and `--on-nan raise` was asked for."""

@@ -1,7 +1,8 @@
-"""The README's own task, taken from its text, trains from a stranger's folder."""
+"""The tasks of README and guides, taken from their text, train from a stranger's folder."""
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import subprocess
@@ -16,10 +17,10 @@ import mjxrl
 ROOT = Path(__file__).parents[1]
 
 
-def example(ending: str) -> str:
-    """The code block of the README that is introduced by a file name with this ending."""
-    found = re.search(rf"`\S*{re.escape(ending)}`:\n\n```\w+\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found, f"the README shows no file that ends in {ending}"
+def example(ending: str, page: str = "README.md") -> str:
+    """The code block of a page that is introduced by a file name with this ending."""
+    found = re.search(rf"`\S*{re.escape(ending)}`:\n\n```\w+\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert found, f"{page} shows no file that ends in {ending}"
     return found.group(1)
 
 
@@ -72,3 +73,19 @@ def test_a_users_envs_and_ours_live_side_by_side(folder: Path) -> None:
     code = "import envs, mjxrl.envs; assert envs.mine and 'Ant-v5' in mjxrl.envs.TASKS"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
+
+
+def test_the_task_with_goals_learns_from_hindsight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never rewards a policy that does not reach the point; what a run reports of its episodes' ends is there."""
+    for ending in ("_task.py", ".xml"):
+        (tmp_path / f"aim{ending}").write_text(example(ending, "docs/goals.md"))
+    monkeypatch.chdir(tmp_path)
+    flags = "--env aim_task:Aim --algo td3 --num-envs 8 --total-steps 4000 --learner.warmup-steps 400 --run-dir run"
+    options = "--learner.no-compile --learner.threads 1 --eval.every 2000 --log.every 1000 --learner.updates-per-step 4"
+    words = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags.split(), *options.split()]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["learner/goal_reached"]) > 0.3
+    assert 0 <= float(rows[-1]["train/success"]) <= 1 and float(rows[-1]["eval/success"]) >= 0.5

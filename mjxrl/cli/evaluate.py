@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
@@ -15,6 +15,9 @@ from mjxrl.config.rules import problem
 from mjxrl.errors import Refusal
 from mjxrl.machine import devices, settings
 from mjxrl.storage.run_dir import load_config
+
+if TYPE_CHECKING:
+    from mjxrl.policy.evaluation import EvalResult
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    report = {
-        "env": load_config(options.run_dir, options.task.xml_file).env,
-        "backend": result.where,
-        "seed": options.seed,
-        "mean_return": result.mean_return,
-        "std_return": result.std_return,
-        "returns": result.returns,
-        "lengths": result.lengths,
-    }
-    print(json.dumps(report) if options.json else table(report))
+    env = load_config(options.run_dir, options.task.xml_file).env
+    report = {"env": env, "seed": options.seed, **result.as_json()}
+    report["backend"] = report.pop("where")
+    print(json.dumps(report) if options.json else table(env, result))
     return 0
 
 
@@ -88,10 +85,10 @@ def parse_options(argv: list[str], prog: str = "mjxrl-evaluate") -> Options:
     return options
 
 
-def table(report: dict[str, Any]) -> str:
+def table(env: str, result: EvalResult) -> str:
     """The result for a reader: one row per episode, then mean and standard deviation."""
-    lines = [f"{report['env']} on {report['backend']}, deterministic policy", "", "episode    return  length"]
-    for i, (score, length) in enumerate(zip(report["returns"], report["lengths"], strict=True), start=1):
+    lines = [f"{env} on {result.where}, deterministic policy", "", "episode    return  length"]
+    for i, (score, length) in enumerate(zip(result.returns, result.lengths, strict=True), start=1):
         lines.append(f"{i:7d}  {score:8.1f}  {length:6d}")
-    lines += ["", f"mean return {report['mean_return']:.1f}, standard deviation {report['std_return']:.1f}"]
+    lines += ["", f"mean return {result.in_words().strip()}"]
     return "\n".join(lines)

@@ -25,7 +25,7 @@ from mjxrl.measurement.worker import Job
 SECTIONS = ("startup", "physics", "learner", "end-to-end", "memory", "sampling", "scaling")
 PAIRS = 3  # of start-ups, cold and warm; fewer if fewer repeats are asked for
 
-_CODE = "import sys; sys.path.append(sys.argv[1]); from mjxrl.measurement.worker import main; sys.exit(main())"
+_CODE = "import sys; sys.path.append(sys.argv[1]); from mjxrl.cli.measure import main; sys.exit(main())"
 
 
 class FailedError(RuntimeError):

@@ -1,16 +1,12 @@
-"""The process that measures one configuration: reads what to do as JSON on standard input, writes what it found."""
+"""What the process does that measures one configuration."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import json
-import sys
-from pathlib import Path
 from typing import Any, TypedDict
 
-from mjxrl.cli.parse import parse_config, refuse
-from mjxrl.errors import RunError, UnavailableError
+from mjxrl.config import Config
 
 
 class Job(TypedDict):
@@ -28,24 +24,13 @@ class Job(TypedDict):
     """File that gets the result, as JSON."""
 
 
-def main() -> int:
-    """Do the job on standard input; returns the exit status."""
-    job: Job = json.loads(sys.stdin.read())
-    try:
-        Path(job["out"]).write_text(json.dumps(do(job), default=str))
-    except (RunError, UnavailableError) as error:
-        refuse([str(error)])
-    return 0
-
-
-def do(job: Job) -> dict[str, Any]:
+def do(job: Job, config: Config) -> dict[str, Any]:
     """Measure every section of the job in this process: its results by name, and the configuration.
 
     Raises:
         UnavailableError: the device or the backend asked for is not there.
         RunError: the run would not fit into memory.
     """
-    config = parse_config(job["flags"], "mjxrl-benchmark")
     if job["section"] == ["startup"]:
         from mjxrl.measurement import startup
 

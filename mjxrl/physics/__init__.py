@@ -19,6 +19,12 @@ State = Any  # a pytree of arrays on MJX, a token over buffers on native
 # A step leaves these as they are; `mj_rnePostConstraint` after it computes them (gymnasium/envs/mujoco/mujoco_env.py)
 AFTER_THE_STEP = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
 
+LARGEST = 1e10  # mjMAXVAL (mjmodel.h): C calls a number beyond it bad
+# m/s or rad/s: no mechanism moves so, whatever its units. Gymnasium's tasks stay below 130 under bang-bang control
+FASTEST = 1e6
+# C resets a world by itself after one of these and counts it
+RESET_IN_C = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+
 
 class Physics(Protocol):
     """A batch of worlds of one task's model.
@@ -62,7 +68,7 @@ class Physics(Protocol):
         ...
 
     def diverged(self, state: State) -> Array:
-        """Worlds whose last step produced a state that is not finite or that MuJoCo had to reset, `(N,)` bool."""
+        """Worlds `(N,)` bool whose last step left a state `beyond_bounds`, or one that MuJoCo had to reset."""
         ...
 
     def overflows(self, state: State) -> Array:
@@ -149,6 +155,18 @@ def control_range(task: Task) -> tuple[Array, Array]:
     return model.actuator_ctrlrange[:, 0].copy(), model.actuator_ctrlrange[:, 1].copy()
 
 
+def beyond_bounds(xp: Namespace, qpos: Array, qvel: Array) -> Array:
+    """States `(N,)` bool that no mechanism reaches: positions beyond LARGEST, velocities beyond FASTEST, or NaN."""
+    # written so that NaN is beyond
+    return ~((xp.abs(qpos) <= LARGEST).all(axis=1) & (xp.abs(qvel) <= FASTEST).all(axis=1))
+
+
+def broke_down(data: mujoco.MjData) -> bool:
+    """What `Physics.diverged` says, of a single simulation in C since it was reset."""
+    warned = any(data.warning[int(kind)].number for kind in RESET_IN_C)
+    return warned or bool(beyond_bounds(np, data.qpos[None], data.qvel[None])[0])
+
+
 def field_shapes(task: Task) -> dict[str, tuple[int, ...]]:
     """Shape of each of the task's fields in one world; `time` is a scalar.
 
@@ -164,4 +182,15 @@ def field_shapes(task: Task) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-__all__ = ["AFTER_THE_STEP", "Physics", "State", "View", "control_range", "field_shapes", "make_physics"]
+__all__ = [
+    "AFTER_THE_STEP",
+    "LARGEST",
+    "Physics",
+    "State",
+    "View",
+    "beyond_bounds",
+    "broke_down",
+    "control_range",
+    "field_shapes",
+    "make_physics",
+]

@@ -9,10 +9,8 @@ import numpy as np
 
 from mjxrl.envs.task import Array, Controls, Namespace, Reset, Task
 from mjxrl.errors import TaskError
-from mjxrl.physics import control_range
+from mjxrl.physics import beyond_bounds, control_range
 from mjxrl.physics.numpy_arrays import NumpyArrays
-
-_MAX = 1e10  # mjMAXVAL (mjmodel.h): a state beyond it is bad, as in MuJoCo
 
 
 class AnalyticState(NamedTuple):
@@ -62,8 +60,7 @@ class AnalyticPhysics:
         return AnalyticState(where(first.qpos, state.qpos), where(first.qvel, state.qvel))
 
     def diverged(self, state: AnalyticState) -> Array:
-        small = [(self.xp.abs(x) <= _MAX).all(axis=1) for x in state]  # written so that NaN is bad
-        return ~(small[0] & small[1])
+        return beyond_bounds(self.xp, state.qpos, state.qvel)
 
     def overflows(self, state: AnalyticState) -> Array:
         return self.xp.zeros(self.num_envs, self.xp.int32)  # no contacts

@@ -18,7 +18,7 @@ from mujoco import mjx
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Controls, Reset, Task
 from mjxrl.errors import Refusal, UnavailableError
-from mjxrl.physics import AFTER_THE_STEP, contacts, control_range, field_shapes, plane_capsule
+from mjxrl.physics import AFTER_THE_STEP, beyond_bounds, contacts, control_range, field_shapes, plane_capsule
 from mjxrl.physics.dropped import dropped
 from mjxrl.physics.jax_arrays import JaxArrays, committed
 
@@ -27,7 +27,6 @@ _POSITION = {"xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat"
 _INERTIA = {"subtree_com", "cinert", "cdof"}
 _VELOCITY = {"cvel", "cdof_dot"}
 _STATE = {"qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time"}
-_MAX = 1e10  # mjMAXVAL (mjmodel.h): C calls a state beyond it bad
 
 
 class Solver(NamedTuple):
@@ -137,10 +136,7 @@ class MjxPhysics(JaxArrays):
         return state._replace(data=state.data.tree_replace(chosen))
 
     def diverged(self, state: MjxState) -> jax.Array:
-        def bad(x: jax.Array) -> jax.Array:
-            return ~(jnp.abs(x) <= _MAX).all(axis=1)  # written so that NaN is bad
-
-        return bad(state.data.qpos) | bad(state.data.qvel)
+        return beyond_bounds(jnp, state.data.qpos, state.data.qvel)
 
     def overflows(self, state: MjxState) -> jax.Array:
         return state.overflows

@@ -18,7 +18,7 @@ import numpy as np
 
 from mjxrl.envs.task import Controls, Reset, Task
 from mjxrl.errors import TaskError
-from mjxrl.physics import AFTER_THE_STEP, control_range, field_shapes
+from mjxrl.physics import AFTER_THE_STEP, RESET_IN_C, beyond_bounds, control_range, field_shapes
 from mjxrl.physics.numpy_arrays import NumpyArrays
 
 # MjData fields that live in the state rows rather than being copied out after a call
@@ -33,12 +33,6 @@ _STATE = {
     "time": mujoco.mjtState.mjSTATE_TIME,
 }
 _NO_STAGE, _ALL_STAGES = int(mujoco.mjtStage.mjSTAGE_NONE), int(mujoco.mjtStage.mjSTAGE_ACC)
-# C resets a world by itself after one of these and counts it
-_DIVERGED = [
-    int(mujoco.mjtWarning.mjWARN_BADQPOS),
-    int(mujoco.mjtWarning.mjWARN_BADQVEL),
-    int(mujoco.mjtWarning.mjWARN_BADQACC),
-]
 
 
 class NativePhysics(NumpyArrays):
@@ -117,7 +111,8 @@ class NativePhysics(NumpyArrays):
         return self
 
     def diverged(self, state: NativePhysics) -> np.ndarray:
-        return np.any(self._warnings[:, _DIVERGED, 1] > 0, axis=1)
+        reset = np.any(self._warnings[:, [int(kind) for kind in RESET_IN_C], 1] > 0, axis=1)
+        return reset | beyond_bounds(np, self.integration["qpos"], self.integration["qvel"])
 
     def overflows(self, state: NativePhysics) -> np.ndarray:
         return np.zeros(self.num_envs, np.int32)  # C makes room as it needs it

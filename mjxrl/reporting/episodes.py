@@ -8,6 +8,8 @@ from torch import Tensor
 from mjxrl.storage.state import State, flatten, part_of, restore
 from mjxrl.worlds.worlds import StepResult
 
+_NAMED = "term", "outcome"  # under which names the sums by name are saved
+
 
 class EpisodeStats:
     """Running sums over the worlds; `update` never waits for the device, `pop` does once.
@@ -22,6 +24,7 @@ class EpisodeStats:
         self._lengths = torch.zeros(num_envs, device=device)
         self._totals = torch.zeros(3, device=device, dtype=torch.float64)  # episodes, their returns, their lengths
         self._terms: dict[str, Tensor] = {}  # sums of each reward term over worlds and steps
+        self._outcomes: dict[str, Tensor] = {}  # sums over episodes of what is told of their ends
         self._valid = torch.zeros((), device=device, dtype=torch.float64)
         self._diverged = torch.zeros((), device=device, dtype=torch.float64)
 
@@ -38,6 +41,8 @@ class EpisodeStats:
         self._lengths.masked_fill_(done, 0.0)
         for name, term in result.reward_terms.items():
             self._terms[name] = self._terms.get(name, 0.0) + term.sum(dtype=torch.float64)
+        for name, value in result.outcome.items():
+            self._outcomes[name] = self._outcomes.get(name, 0.0) + weight @ value.double()
         self._valid += result.valid.sum()
         self._diverged += result.diverged.sum()
 
@@ -48,12 +53,13 @@ class EpisodeStats:
 
     def state_dict(self) -> State:
         """Copies of all sums so far."""
-        return flatten({**self._tensors(), "term": self._terms})
+        return flatten({**self._tensors(), "term": self._terms, "outcome": self._outcomes})
 
     def load_state_dict(self, state: State) -> None:
         """Go on from saved sums."""
         restore(self._tensors(), state)
-        self._terms = {name: term.to(self._returns.device) for name, term in part_of(state, "term").items()}
+        on_device = ({key: x.to(self._returns.device) for key, x in part_of(state, part).items()} for part in _NAMED)
+        self._terms, self._outcomes = on_device
 
     def _tensors(self) -> dict[str, Tensor]:
         return {
@@ -66,15 +72,19 @@ class EpisodeStats:
 
     def pop(self) -> dict[str, float]:
         """Means since the last call, by metric name; `train/return` and `train/length` only if an episode ended."""
-        names = list(self._terms)
-        sums = torch.stack([*self._totals, self._valid, self._diverged, *self._terms.values()]).tolist()
-        episodes, returns, lengths, valid, diverged, *terms = sums
+        sums = torch.stack(
+            [*self._totals, self._valid, self._diverged, *self._terms.values(), *self._outcomes.values()]
+        )
+        episodes, returns, lengths, valid, diverged, *rest = sums.tolist()
+        terms, outcomes = rest[: len(self._terms)], rest[len(self._terms) :]
         metrics = {"train/episodes": episodes, "train/diverged": diverged}
         if episodes:
             metrics |= {"train/return": returns / episodes, "train/length": lengths / episodes}
-        metrics |= {f"reward/{name}": term / max(valid, 1.0) for name, term in zip(names, terms, strict=True)}
+            ends = zip(self._outcomes, outcomes, strict=True)
+            metrics |= {f"train/{name}": total / episodes for name, total in ends}
+        metrics |= {f"reward/{name}": term / max(valid, 1.0) for name, term in zip(self._terms, terms, strict=True)}
         self._totals.zero_()
         self._valid.zero_()
         self._diverged.zero_()
-        self._terms = {}
+        self._terms, self._outcomes = {}, {}
         return metrics

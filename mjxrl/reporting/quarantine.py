@@ -1,7 +1,7 @@
-"""What is kept of worlds that diverged, so that somebody can see why.
+"""What is kept of worlds that were not valid, so that somebody can see why.
 
 The vector step already ends such a world's episode, restarts it and hands out zeros that no loss and no statistic
-counts. Here the first few cases are noted on the device, and told at the next log interval.
+counts. Here the reasons are counted and the first few cases noted on the device, and told at the next log interval.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from mjxrl.errors import DivergedError
 from mjxrl.storage.files import write_atomically
 from mjxrl.storage.state import State, flatten, restore
+from mjxrl.worlds.faults import BROKE_DOWN, faults
 from mjxrl.worlds.worlds import StepResult
 
 FILE = "diverged.safetensors"
@@ -23,13 +24,13 @@ KEPT = 16  # cases: the first ones; later ones are often their consequence
 
 
 class Quarantine:
-    """Notes what the policy saw and did where a world diverged; `watch` never waits for the device.
+    """Notes what the policy saw and did where a world was not valid; `watch` never waits for the device.
 
     Args:
         run_dir: the run's folder.
         num_envs, obs_size, action_size: worlds N, and widths O and A.
         device: where the tensors live.
-        raising: whether a diverged world ends the run.
+        raising: whether a single such world ends the run; else it takes most of the transitions between two log lines.
     """
 
     def __init__(
@@ -52,7 +53,10 @@ class Quarantine:
             "world": torch.zeros(KEPT + 1, dtype=torch.int64, device=device),
             "step": torch.zeros(KEPT + 1, dtype=torch.int64, device=device),
         }
-        self._told = ""
+        self._faults: list[str] = []  # in words, known from the first step on
+        self._counts: Tensor | None = None  # of each of them, of all transitions since the last log line
+        self._told: set[str] = set()
+        self._end = ""
 
     @torch.no_grad()
     def watch(self, obs: Tensor, action: Tensor, result: StepResult, step: int) -> None:
@@ -65,6 +69,11 @@ class Quarantine:
             step: transitions collected before it.
         """
         diverged = result.diverged
+        fault = diverged * BROKE_DOWN if result.fault is None else result.fault.long()
+        self._faults = self._faults or faults(result.reward_terms, obs.shape[1])
+        if self._counts is None:
+            self._counts = torch.zeros(len(self._faults), dtype=torch.int64, device=fault.device)
+        self._counts.index_add_(0, fault, torch.ones_like(fault))
         nth = self._count + diverged.cumsum(0) - 1
         row = torch.where(diverged, nth, KEPT).clamp_(max=KEPT)
         values = {"obs": obs, "action": action, "world": self._worlds, "step": torch.full_like(self._worlds, step)}
@@ -73,35 +82,47 @@ class Quarantine:
         self._count += diverged.sum()
 
     def ends_run(self, row: Mapping[str, float], say: Callable[[str], None]) -> bool:
-        """Write the first cases to the run's folder and tell the user, once, where `row` counts any; call it at a log
-        interval, since it then waits for the device. Returns whether the run must end."""
-        diverged = row.get("train/diverged", 0.0)
-        if not diverged:
+        """Where `row` is a log line, which then waits for the device: write the first cases to the run's folder, and
+        tell the user of each reason once. Returns whether the run must end."""
+        if "train/diverged" not in row or self._counts is None:
+            return False
+        usable, *counts = self._counts.tolist()
+        self._counts.zero_()
+        found = {name: count for name, count in zip(self._faults[1:], counts, strict=True) if count}
+        if not found:
             return False
         kept = min(int(self._count), KEPT)
         content = {name: tensor[:kept].cpu() for name, tensor in self._cases.items()}
         write_atomically(self._run_dir / FILE, safetensors.torch.save(content))
-        if not self._told:
-            self._told = f"{diverged:.0f} worlds diverged (the first cases are in {self._run_dir / FILE})"
-            say(f"{self._told}, were restarted and left out; train/diverged counts them")
-        return self._raising
+        unusable = sum(found.values())
+        reasons = "; ".join(f"in {count:,} {name}" for name, count in found.items())
+        text = f"{unusable:,} of {usable + unusable:,} transitions are unusable: {reasons}"
+        text += f" (the first cases: {self._run_dir / FILE})"
+        if not found.keys() <= self._told:
+            say(f"{text}: their worlds were restarted; train/diverged counts them")
+            self._told |= found.keys()
+        if self._raising or unusable > usable:
+            self._end = f"--on-nan raise: {text}" if self._raising else f"most transitions are of no use: {text}"
+        return bool(self._end)
 
     def state_dict(self) -> State:
         """Copies of the cases so far and of their number, so that a resumed run keeps the first ones."""
-        return flatten(self._kept())
+        counts = {} if self._counts is None else {"faults": self._counts}
+        return flatten({**self._kept(), **counts})
 
     def load_state_dict(self, state: State) -> None:
         """Go on from `state_dict`."""
         restore(self._kept(), state)
+        self._counts = state["faults"].to(self._worlds.device) if "faults" in state else None
 
     def _kept(self) -> State:
         return {"count": self._count, **{name: rows[:KEPT] for name, rows in self._cases.items()}}
 
     def check(self) -> None:
-        """Raise if a diverged world was to end the run.
+        """Raise if the run had to end.
 
         Raises:
-            DivergedError: one did.
+            DivergedError: the message says why.
         """
-        if self._raising and self._told:
-            raise DivergedError(f"--on-nan raise: {self._told}")
+        if self._end:
+            raise DivergedError(self._end)

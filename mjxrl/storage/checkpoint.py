@@ -164,15 +164,20 @@ def _name(run_dir: Path, which: str) -> str:
     if which == "latest":
         return next((f"step_{step}" for step in steps_saved(run_dir)), which)
     if which == "best":
-        return max(_returns(run_dir), default=(0.0, which))[1]
+        return max(_ranks(run_dir), default=((0.0, 0.0), which))[1]
     return which
 
 
-def _returns(run_dir: Path) -> Iterator[tuple[float, str]]:
-    """The return and the folder of each `best` that can be read."""
+def rank_of(noted: Any) -> tuple[float, float]:
+    """What a policy is compared by, share of successes and mean return, from a manifest; older ones have the return."""
+    return tuple(noted) if isinstance(noted, list) else (0.0, noted)
+
+
+def _ranks(run_dir: Path) -> Iterator[tuple[tuple[float, float], str]]:
+    """The rank and the folder of each `best` that can be read."""
     for path in (run_dir / "checkpoints").glob("best_*"):
         with suppress(CheckpointError, KeyError):
-            yield read_manifest(run_dir, path.name, {})["return"], path.name
+            yield rank_of(read_manifest(run_dir, path.name, {})["return"]), path.name
 
 
 def _remove(path: Path) -> None:

@@ -232,14 +232,9 @@ def report(trainer: Trainer) -> None:
     with saving():
         plot_runs([path], path / "curve.png")
     for who, result in scores.items():
-        score = f"{result.mean_return:8.1f} ± {result.std_return:.1f}"
         where = {"gymnasium": "Gymnasium"}.get(result.where, result.where)
-        print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {score}")
-    content = {
-        who: {"mean_return": result.mean_return, "std_return": result.std_return, **result._asdict()}
-        for who, result in scores.items()
-    }
-    content = {"steps": trainer.session.steps, **content}
+        print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {result.in_words()}")
+    content = {"steps": trainer.session.steps, **{who: result.as_json() for who, result in scores.items()}}
     with saving():
         write_atomically(path / "final.json", json.dumps(content, indent=2).encode() + b"\n")
     print(f"learning curve: {path / 'curve.png'}")

@@ -30,7 +30,7 @@ class Session:
         obs: (N, O) what the policy sees next; None before the first start.
         steps: transitions collected so far, all worlds together.
         updates: gradient updates made so far.
-        best: highest mean return of a periodic evaluation so far.
+        best: highest rank of a periodic evaluation so far: share of successes, then mean return.
     """
 
     def __init__(self, worlds: Worlds, config: Config, path: Path) -> None:
@@ -57,7 +57,7 @@ class Session:
         self.quarantine = Quarantine(path, worlds.num_envs, *sizes, device, raising=config.on_nan == "raise")
         self.obs: Tensor | None = None
         self.steps = self.updates = 0
-        self.best = float("-inf")
+        self.best = (0.0, float("-inf"))
         self._saved_at: int | None = None
 
     def start(self) -> Tensor:
@@ -98,11 +98,11 @@ class Session:
             self._saved_at = None
         raise SavingError(f"the end of the run, at {self.steps:,} steps, could not be saved")
 
-    def save_if_best(self, writer: CheckpointWriter, mean_return: float) -> bool:
-        """Start writing the learner's state if no periodic evaluation was better; returns whether none was."""
-        if mean_return <= self.best:
+    def save_if_best(self, writer: CheckpointWriter, rank: tuple[float, float]) -> bool:
+        """Start writing the learner's state if no periodic evaluation was as good; returns whether none was."""
+        if rank <= self.best:
             return False
-        self.best = mean_return
+        self.best = rank
         info = {**self._identity, "updates": self.updates, "return": self.best}
         writer.save(self.steps, {"learner": self.learner.state_dict()}, info, kind="best")
         return True
@@ -121,7 +121,7 @@ class Session:
             self.worlds.load_state_dict(files["env"])
         self.load_state_dict(files["trainer"])
         self.steps = self._saved_at = manifest["step"]
-        self.updates, self.best = manifest["updates"], manifest["best"]
+        self.updates, self.best = manifest["updates"], checkpoint.rank_of(manifest["best"])
         assert self.obs is not None
         if REPLAY in files:
             self.replay.load_state_dict(files[REPLAY])

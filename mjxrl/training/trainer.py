@@ -57,7 +57,8 @@ class Trainer:
             logger: takes the metrics; by default one that writes them into `path` and on the terminal.
 
         Raises:
-            DivergedError: a world diverged, and `on_nan` is "raise"; the checkpoint is written all the same.
+            DivergedError: most transitions are unusable, or one is and `on_nan` is "raise"; the checkpoint is written
+                all the same.
             SavingError: a line or the last checkpoint cannot be written; the checkpoint before it stays.
         """
         config, session, worlds = self.config, self.session, self.worlds
@@ -117,13 +118,16 @@ class Trainer:
 
     def _evaluate(self, writer: CheckpointWriter, logger: MetricsLogger) -> dict[str, float]:
         result = self.evaluate()
-        if self.session.save_if_best(writer, result.mean_return) and isinstance(self.eval_worlds, Tape):
+        row = {"eval/diverged": float(result.diverged)}
+        # who breaks the simulation is no candidate, whatever the others return
+        best = not result.diverged and self.session.save_if_best(writer, result.rank)
+        if best and isinstance(self.eval_worlds, Tape):
             film_best(self.eval_worlds, self.path / "films", self.config.env, self.session.steps, logger)
-        return {
-            "eval/return": result.mean_return,
-            "eval/return_std": result.std_return,
-            "eval/length": sum(result.lengths) / len(result.lengths),
-        }
+        if result.returns:
+            row |= {"eval/return": result.mean_return, "eval/return_std": result.std_return}
+            row["eval/length"] = sum(result.lengths) / len(result.lengths)
+            row |= {f"eval/{name}": mean for name, mean in result.means.items()}
+        return row
 
     def _act(self, obs: Tensor) -> Tensor:
         session = self.session

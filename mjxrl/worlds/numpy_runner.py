@@ -51,9 +51,10 @@ class NumpyRunner:
         return self._results(result)
 
     def _results(self, result: StepResult) -> StepResult:
-        plain, named = result[:-2], result[-2:]
-        mapped = ({name: self.to_torch(array) for name, array in content.items()} for content in named)
-        return StepResult._make([*map(self.to_torch, plain), *mapped])
+        *plain, terms, outcome, fault = result
+        named = ({name: self.to_torch(array) for name, array in content.items()} for content in (terms, outcome))
+        numbers = torch.from_numpy(fault).to(self._device)
+        return StepResult._make([*map(self.to_torch, plain), *named, numbers])
 
     def save(self) -> dict[str, np.ndarray]:
         return arrays_of(self.state)

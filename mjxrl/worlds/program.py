@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from mjxrl.envs.task import Array, Reset, Task, View
-from mjxrl.physics import Physics, State
+from mjxrl.physics import LARGEST, Physics, State
 from mjxrl.worlds.actions import to_controls
 from mjxrl.worlds.worlds import StepResult
 
@@ -43,7 +43,8 @@ def vector_set_state(task: Task, physics: Physics, state: State, random: Any, fi
     state = physics.set_where(state, xp.ones(physics.num_envs, bool), first)
     view = View(physics.view(state), dict(first.carry))
     elapsed = xp.zeros(physics.num_envs, xp.int32)
-    return EnvState(state, view, elapsed, random), task.observation(xp, view)
+    obs = task.observation(xp, view)
+    return EnvState(state, view, elapsed, random), xp.where(_bad(xp, obs), 0.0, obs)
 
 
 def vector_restart(task: Task, physics: Physics, state: EnvState, mask: Array) -> tuple[EnvState, Array]:
@@ -72,21 +73,14 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
     after = after._replace(carry=task.next_carry(xp, before, after, ctrl))
 
     terms = task.reward(xp, before, after, ctrl)
-    reward = sum(terms.values())
     final_obs, outcome = task.observation(xp, after), task.outcome(xp, after)
     elapsed = state.elapsed + 1
-
     # the action too: MuJoCo quietly takes zeros for controls that are not finite
-    finite = xp.isfinite(final_obs).all(axis=1) & xp.isfinite(reward) & xp.isfinite(action).all(axis=1)
-    valid = finite & ~physics.diverged(simulated)
-    terminated = xp.asarray(task.terminated(xp, after), bool) | ~valid
-    truncated = (elapsed >= task.max_episode_steps) & valid
-    done = terminated | truncated
-
-    # a diverged world's numbers must not reach statistics or losses: 0 * nan is nan
-    final_obs = xp.where(valid[:, None], final_obs, 0.0)
-    reward = xp.where(valid, reward, 0.0)
-    terms, outcome = ({name: xp.where(valid, x, 0.0) for name, x in named.items()} for named in (terms, outcome))
+    bad_terms = [xp.broadcast_to(_bad(xp, terms[name]), elapsed.shape) for name in sorted(terms)]
+    broken = [_bad(xp, action).any(axis=1), physics.diverged(simulated), *bad_terms]
+    fault = _first(xp, xp.concatenate([xp.stack(broken, axis=1), _bad(xp, final_obs)], axis=1))
+    terminated, truncated = xp.asarray(task.terminated(xp, after), bool), elapsed >= task.max_episode_steps
+    done = terminated | truncated | (fault > 0)
 
     def restart(operand: tuple[EnvState, Array]) -> tuple[EnvState, Array]:
         state, obs = operand
@@ -95,7 +89,25 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
 
     going_on = EnvState(simulated, after, elapsed, state.random)
     state, obs = physics.when(done.any(), restart, (going_on, final_obs))
-    return state, StepResult(obs, reward, terminated, truncated, final_obs, valid, terms, outcome)
+    unseen = _first(xp, _bad(xp, obs))  # first observations may be as bad
+    fault = xp.where((fault == 0) & (unseen > 0), len(broken) + unseen, fault)
+    valid = fault == 0
+
+    # such numbers must not reach statistics or losses: 0 * nan is nan
+    obs, final_obs = xp.where(_bad(xp, obs), 0.0, obs), xp.where(valid[:, None], final_obs, 0.0)
+    reward = xp.where(valid, sum(terms.values()), 0.0)
+    terms, outcome = ({name: xp.where(valid, x, 0.0) for name, x in named.items()} for named in (terms, outcome))
+    result = StepResult(obs, reward, terminated | ~valid, truncated & valid, final_obs, valid, terms, outcome, fault)
+    return state, result
+
+
+def _bad(xp: Any, x: Array) -> Array:
+    return ~(xp.abs(x) <= LARGEST)  # written so that NaN is bad
+
+
+def _first(xp: Any, marks: Array) -> Array:
+    """The number, from 1, of the first column of `marks`, (N, C) bool, that is true: (N,), 0 where none is."""
+    return xp.where(marks.any(axis=1), 1 + marks.argmax(axis=1), 0)
 
 
 def _where(xp: Any, mask: Array, new: Array, old: Array) -> Array:

@@ -25,12 +25,14 @@ class _Fields(NamedTuple):
     final_obs: Annotated[Tensor, "N O"]
     """The true observation after the action, before any restart; equals `obs` where the episode goes on."""
     valid: Annotated[Tensor, "bool N"]
-    """False where the step does not count: the simulation broke down, which ends the episode, or the world took it to
-    begin a new one. The numbers are zeros, or at least finite."""
+    """False where the step does not count: simulation or task broke down, which ends the episode, or the world took it
+    to begin a new one. The numbers are zeros, or at least finite."""
     reward_terms: dict[str, Annotated[Tensor, "N"]]
     """Named parts of the reward, of which the mean is logged."""
     outcome: dict[str, Annotated[Tensor, "N"]]
     """Named numbers, of which the mean over episode ends is logged; `success` tells policies apart."""
+    fault: Annotated[Tensor, "int N"] | None
+    """Why a world is not valid, as `faults.faults` numbers it; None where that is not known."""
 
 
 class StepResult(_Fields):
@@ -48,11 +50,12 @@ class StepResult(_Fields):
         valid: Tensor | None = None,
         reward_terms: dict[str, Tensor] | None = None,
         outcome: dict[str, Tensor] | None = None,
+        fault: Tensor | None = None,
     ) -> StepResult:
         """By default all worlds are valid, the reward has no named parts, and nothing else is told of an episode."""
         valid = terminated | ~terminated if valid is None else valid
         return super().__new__(
-            cls, obs, reward, terminated, truncated, final_obs, valid, reward_terms or {}, outcome or {}
+            cls, obs, reward, terminated, truncated, final_obs, valid, reward_terms or {}, outcome or {}, fault
         )
 
     @property

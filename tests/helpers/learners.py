@@ -47,7 +47,7 @@ def filled_replay(dtype=torch.float32, device="cpu") -> Replay:
         action = torch.rand(WORLDS, ACTION, generator=g) * 2 - 1
         reward = torch.randn(WORLDS, generator=g)
         values = [x.to(device) for x in (obs, reward, terminated, truncated, final, valid)]
-        replay.append(action.to(device), StepResult._make([*values, {}, {}]))
+        replay.append(action.to(device), StepResult._make([*values, {}, {}, None]))
     return replay
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl.envs.task import Controls
+from mjxrl.envs.pendulum import Pendulum
+from mjxrl.envs.task import Controls, Reset
 from mjxrl.errors import TaskError, UnavailableError
 from mjxrl.physics import control_range, make_physics
 from mjxrl.worlds.vector_env import VectorEnv
@@ -126,3 +127,14 @@ def test_a_field_that_is_not_there_is_refused_by_name(backend: str, field: str) 
         need_warp()
     with pytest.raises((TaskError, UnavailableError), match=f"Reads.* reads '{field}'"):
         make_physics(type("Reads", (Arm,), {"fields": ("qpos", field)})(), 1, backend)
+
+
+@pytest.mark.parametrize(("backend", "task"), [("native", Arm()), ("native", Pendulum()), ("jax", Pendulum())])
+def test_a_world_beyond_all_plausible_speed_has_diverged(backend, task):
+    """Long before MuJoCo gives up, at 1e10; positions may grow so large, as those of a wheel do."""
+    physics = make_physics(task, 4, backend)
+    state, _ = physics.init(0)
+    speed, angle = np.array([999.0, 2e6, -2e6, 999.0]), np.array([0.0, 0.0, 0.0, 2e6])
+    qpos, qvel = (np.tile(x[:, None], (1, task.model.nv)) for x in (angle, speed))
+    state = physics.set_where(state, physics.xp.ones(4, bool), Reset(qpos, qvel))
+    assert np.asarray(physics.diverged(state)).tolist() == [False, True, True, False]

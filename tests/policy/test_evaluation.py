@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 import gymnasium
 import mujoco
@@ -17,9 +20,11 @@ import torch
 
 from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.hopper import Hopper
+from mjxrl.envs.task import View
 from mjxrl.errors import RunError
 from mjxrl.policy.evaluation import (
     EvalResult,
+    Policy,
     evaluate,
     evaluate_backend,
     evaluate_gymnasium,
@@ -27,7 +32,13 @@ from mjxrl.policy.evaluation import (
     random_policy,
     unlike_gymnasium,
 )
+from mjxrl.reporting.metrics import MetricsLogger
+from mjxrl.reporting.plotting import read_metrics
+from mjxrl.storage import checkpoint
+from mjxrl.training.launch import make_worlds
+from mjxrl.training.trainer import Trainer
 from mjxrl.worlds.vector_env import VectorEnv
+from tests.helpers.arms import MOTORS, Arm, arm
 from tests.helpers.small_runs import small, train
 
 CPU = torch.device("cpu")
@@ -70,6 +81,69 @@ def test_native_scores_as_gymnasium_does() -> None:
 def test_statistics() -> None:
     result = EvalResult([1.0, 3.0], [10, 20])
     assert result.mean_return == 2.0 and result.std_return == 1.0
+
+
+@dataclass(frozen=True)
+class Brittle(Arm):
+    """Every step costs 1, and the strongest torque breaks the simulation in the first."""
+
+    model: ClassVar = arm(MOTORS.replace('"-2 0.5" gear="2"', '"-1 1" gear="1e13"'))  # type: ignore[assignment]
+
+    def reward(self, xp: Any, before: View, after: View, action: Any) -> dict[str, Any]:
+        return {"cost": -xp.ones(after.qpos.shape[0])}
+
+
+def breaking(broken: int) -> Policy:
+    """Breaks the first worlds, and leaves the others alone."""
+
+    def act(obs: torch.Tensor) -> torch.Tensor:
+        shoulder = (torch.arange(len(obs)) < broken).float()
+        return torch.stack([shoulder, torch.zeros(len(obs))], dim=1)
+
+    return act
+
+
+def test_episodes_that_diverge_are_counted_and_are_no_score() -> None:
+    env = VectorEnv(Brittle(), 4, backend="native", device=CPU)
+    whole, some, none = (evaluate_backend(breaking(broken), env) for broken in (0, 3, 4))
+    assert (whole.diverged, whole.mean_return) == (0, -20.0)
+    assert (some.returns, some.lengths, some.diverged) == ([-20.0], [20], 3) and some.mean_return == -20.0
+    assert (none.returns, none.lengths, none.diverged) == ([], [], 4) and math.isnan(none.mean_return)
+    assert json.loads(json.dumps(none.as_json()))["mean_return"] is None and none.as_json()["diverged"] == 4
+    assert whole.in_words().strip() == "-20.0 ± 0.0" and some.in_words().strip() == "-20.0 ± 0.0, 3 more diverged"
+
+
+def test_who_breaks_the_simulation_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if no other has been seen, and for the episodes that come to an end."""
+    config = small("td3", task=Brittle(), eval={"every": 80, "episodes": 4}, total_steps=320, log={"every": 10_000})
+    trainer = Trainer(*make_worlds(config, config.machine()), config, tmp_path)
+    monkeypatch.setattr(Trainer, "policy", property(lambda self: breaking({80: 3, 240: 0}.get(self.session.steps, 4))))
+    with MetricsLogger(tmp_path, total_steps=320) as logger:
+        trainer.run(logger)
+    rows = [row for row in read_metrics(tmp_path) if "eval/diverged" in row]
+    assert [(row["eval/diverged"], row.get("eval/return")) for row in rows] == [
+        (3, -20.0), (4, None), (0, -20.0), (4, None)
+    ]  # fmt: skip
+    assert trainer.session.best == (0.0, -20.0) and checkpoint.read(tmp_path, "best", {})[0]["step"] == 240
+
+
+def test_gymnasium_tells_nobody_that_mujoco_reset_the_world_and_it_counts_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = task_class("HalfCheetah-v5")()
+    env = gymnasium.make("HalfCheetah-v5", max_episode_steps=5)
+    step, episodes = env.unwrapped.step, iter([1e12, 1e7, 0.0])  # a velocity that C resets, one that it does not, none
+
+    def broken(action: Any) -> Any:
+        data = env.unwrapped.data  # type: ignore[attr-defined]
+        if data.time == 0:
+            data.qvel[3] += next(episodes)
+        return step(action)
+
+    monkeypatch.setattr(env.unwrapped, "step", broken)
+    monkeypatch.setattr("mjxrl.policy.evaluation._in_gymnasium", lambda _: env)
+    result = evaluate_gymnasium(lambda obs: torch.zeros(len(obs), 6), task, 3, 0, CPU)
+    assert result.diverged == 2 and result.lengths == [5]
 
 
 def zeros(obs: torch.Tensor) -> torch.Tensor:

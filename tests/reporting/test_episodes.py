@@ -40,3 +40,17 @@ def test_pop_starts_over_but_episodes_go_on() -> None:
     metrics = stats.pop()
     assert metrics["train/return"] == 2 and metrics["train/length"] == 2 and metrics["train/episodes"] == 1
     assert stats.pop()["train/episodes"] == 0
+
+
+def test_what_is_told_of_an_episode_counts_at_its_end() -> None:
+    stats, state = EpisodeStats(2, LIMIT, torch.device("cpu")), {}
+    for near, ends in (([0.0, 1.0], [0, 0]), ([1.0, 1.0], [1, 0]), ([0.0, 0.0], [0, 1])):
+        result = step([1.0, 1.0], ends, [0, 0], [1, 1])
+        stats.update(result._replace(outcome={"success": torch.tensor(near)}))
+        if ends == [1, 0]:  # saved and put back in between
+            state = stats.state_dict()
+            stats = EpisodeStats(2, LIMIT, torch.device("cpu"))
+            stats.load_state_dict(state)
+    metrics = stats.pop()
+    assert metrics["train/episodes"] == 2 and metrics["train/success"] == 0.5
+    assert "train/success" not in stats.pop()

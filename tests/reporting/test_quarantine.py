@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from mjxrl.cli import train as command
 from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.pendulum import Pendulum
@@ -26,6 +29,7 @@ from mjxrl.training.launch import make_worlds
 from mjxrl.training.launch import train as launch
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
+from mjxrl.worlds.faults import faults
 from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import StepResult
 from tests.helpers.histories import saved
@@ -139,10 +143,100 @@ def test_training_goes_on_without_the_world(what: str, algo: str, backend: str, 
 def test_raise_ends_the_run_at_the_next_log_line_with_everything_saved(tmp_path: Path) -> None:
     trainer = trainer_of("td3", "native", tmp_path, on_nan="raise")
     inject(trainer, "reward")
-    with pytest.raises(DivergedError, match=r"--on-nan raise: 2 worlds diverged \(the first cases are in "):
+    with pytest.raises(DivergedError, match=r"--on-nan raise: 2 of 80 .*: in 2 reward term 'reward_ctrl' was NaN"):
         run(trainer)
     assert trainer.session.steps == 240 and "replay" in checkpoint.read(tmp_path, "step_240", {}).files
     assert len(safetensors.torch.load_file(tmp_path / FILE)["world"]) == 2
+
+
+@dataclass(frozen=True)
+class Uncountable(Pendulum):
+    """A reward term that is NaN in every step."""
+
+    max_episode_steps: int = 20
+
+    def reward(self, xp: Namespace, before: View, after: View, action: Array) -> dict[str, Array]:
+        return {"alive": xp.ones(after.qpos.shape[0]), "upright": after.qpos[:, 0] * xp.nan}
+
+
+@dataclass(frozen=True)
+class Blind(Pendulum):
+    """One observation that is infinite where the pendulum is far on the left, at the start of an episode too."""
+
+    max_episode_steps: int = 20
+
+    def observation(self, xp: Namespace, view: View) -> Array:
+        left = xp.where(xp.sin(view.qpos) < -0.95, xp.inf, 0.0)
+        return xp.concatenate([view.qpos, view.qvel, left], axis=1)
+
+
+def test_a_reward_that_never_is_a_number_ends_the_run_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = f"--env {__name__}:Uncountable --algo td3 --backend native --device cpu --num-envs 8 --total-steps 640"
+    words += f" --log.every 80 --learner.warmup-steps 64 --learner.batch-size 32 --run-dir {tmp_path / 'run'}"
+    monkeypatch.setattr(sys, "argv", ["mjxrl-train", *words.split()])
+    assert command.main() == 1
+    said = capsys.readouterr()
+    why = "80 of 80 transitions are unusable: in 80 reward term 'upright' was NaN or beyond 1e+10"
+    assert f"most transitions are of no use: {why}" in said.err and len(said.err.splitlines()) == 1
+    assert why in said.out and "broke down" not in said.out
+    assert checkpoint.steps_saved(tmp_path / "run") == [80]
+
+
+def test_an_observation_is_named_and_less_than_half_of_the_transitions_end_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small("sac", task=Blind(), total_steps=160, run_dir=tmp_path / "run", eval={"every": 0})
+    assert launch(config) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"(\d+) of 80 transitions are unusable: in \1 observation 2 was NaN or beyond 1e\+10 \(", said)
+    assert said.count("unusable") == 1
+
+
+@pytest.mark.parametrize("backend", ["native", "jax"])
+def test_each_fault_has_its_number(backend: str) -> None:
+    env = VectorEnv(SpoiltPendulum(), 5, backend=backend, device=CPU)
+    env.reset()
+    state = env._runner.save()
+    for name, array in state.items():
+        if name.endswith("qpos"):
+            array[4] = np.nan
+    env._runner.load(state)
+    result = env.step(torch.tensor([0.0, BAD_OBS, BAD_REWARD, math.nan, 0.0])[:, None])
+    assert result.fault is not None
+    names = [faults(result.reward_terms, env.obs_size)[int(i)] for i in result.fault]
+    assert names[:2] == ["nothing", "observation 0 was NaN or beyond 1e+10"]
+    assert names[2].startswith("reward term ") and names[3:] == ["the action was NaN", "the simulation broke down"]
+    assert result.valid.tolist() == [name == "nothing" for name in names]
+
+
+@dataclass(frozen=True)
+class Dazed(Pendulum):
+    """Its first observation is no number, in each episode."""
+
+    max_episode_steps: int = 3
+
+    def observation(self, xp: Namespace, view: View) -> Array:
+        fresh = xp.where(view.carry["age"] == 0, xp.nan, 0.0)
+        return xp.concatenate([view.qpos, view.qvel, fresh[:, None]], axis=1)
+
+    def reset(self, xp: Namespace, noise: Mapping[str, Array]) -> Any:
+        return super().reset(xp, noise)._replace(carry={"age": xp.zeros(noise["qpos"].shape[0])})
+
+    def next_carry(self, xp: Namespace, before: View, after: View, action: Array) -> dict[str, Array]:
+        return {"age": before.carry["age"] + 1}
+
+
+def test_a_first_observation_that_is_no_number_is_named_and_reaches_nobody() -> None:
+    env = VectorEnv(Dazed(), 2, backend="native", device=CPU)
+    assert env.reset().isfinite().all()
+    results = [env.step(torch.zeros(2, 1)) for _ in range(3)]
+    assert [result.valid.tolist() for result in results] == [[True] * 2] * 2 + [[False] * 2]
+    assert all(result.obs.isfinite().all() and result.final_obs.isfinite().all() for result in results)
+    fault = results[-1].fault
+    assert fault is not None and results[-1].terminated.all()
+    assert faults(results[-1].reward_terms, 3)[int(fault[0])].startswith("observation 2 ")
 
 
 def test_nothing_is_said_where_nothing_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,11 +250,11 @@ def test_only_the_first_cases_are_kept_and_no_shape_depends_on_them(tmp_path: Pa
     for step in range(10):
         obs = torch.full((6, 2), float(step))
         quarantine.watch(obs, obs[:, :1], result_of([True, False, True, step != 3, False, True]), step)
-    assert not quarantine.ends_run({"train/return": 1.0}, said.append) and not (tmp_path / FILE).exists()
+    assert not quarantine.ends_run({"eval/return": 1.0}, said.append) and not (tmp_path / FILE).exists()
     for _ in range(2):
         assert not quarantine.ends_run({"train/diverged": 21.0}, said.append)
     quarantine.check()
-    assert len(said) == 1 and said[0].startswith("21 worlds")
+    assert len(said) == 1 and said[0].startswith("21 of 60 transitions are unusable: in 21 the simulation broke down")
     cases = safetensors.torch.load_file(tmp_path / FILE)
     expected = [(step, world) for step in range(10) for world in ((1, 3, 4) if step == 3 else (1, 4))][:KEPT]
     assert list(zip(cases["step"].tolist(), cases["world"].tolist(), strict=True)) == expected
@@ -173,8 +267,21 @@ def test_a_resumed_run_keeps_the_first_cases(tmp_path: Path) -> None:
     first.watch(torch.full((6, 2), 1.0), torch.ones(6, 1), result, 1)
     second.load_state_dict(first.state_dict())
     second.watch(torch.full((6, 2), 2.0), torch.ones(6, 1), result, 2)
-    second.ends_run({"train/diverged": 1.0}, lambda text: None)
+    said: list[str] = []
+    second.ends_run({"train/diverged": 1.0}, said.append)
+    assert said[0].startswith("2 of 12 transitions")
     assert safetensors.torch.load_file(tmp_path / FILE)["step"].tolist() == [1, 2]
+
+
+def test_most_is_of_the_transitions_since_the_last_line(tmp_path: Path) -> None:
+    quarantine, nothing = Quarantine(tmp_path, 2, 1, 1, CPU, raising=False), torch.zeros(2, 1)
+    ends = []
+    for valid in ([True, True], [True, True], [False, True], [False, False]):
+        quarantine.watch(nothing, nothing, result_of(valid), 0)
+        ends.append(quarantine.ends_run({"train/diverged": 0.0}, lambda text: None))
+    assert ends == [False, False, False, True]
+    with pytest.raises(DivergedError, match="2 of 2 transitions are unusable"):
+        quarantine.check()
 
 
 def test_an_action_that_is_not_finite_counts_even_where_the_simulator_takes_it_for_zero() -> None:

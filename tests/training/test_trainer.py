@@ -104,7 +104,7 @@ def test_replay_holds_true_final_observations_and_flags(tmp_path: Path) -> None:
     append = replay.append
 
     def noted(action: Tensor, result: StepResult) -> None:
-        history.append((action.clone(), StepResult._make([*(x.clone() for x in result[:-2]), {}, {}])))
+        history.append((action.clone(), StepResult._make([*(x.clone() for x in result[:6]), {}, {}, None])))
         append(action, result)
 
     replay.append = noted  # type: ignore[method-assign]
