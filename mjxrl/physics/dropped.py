@@ -11,7 +11,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from mujoco import mjtDisableBit, mjtDyn, mjtEnableBit, mjtGain, mjtIntegrator
+from mujoco import mjtDisableBit, mjtDyn, mjtEnableBit, mjtEq, mjtGain, mjtIntegrator
 
 # Warp has the rest. It has delays and intervals too, but their history would outlive a reset of ours.
 _BY_WARP_TOO = {"armature", "disabled group", "delay", "interval"}
@@ -48,6 +48,7 @@ def _elements(m: Any, sensors: bool) -> Iterator[tuple[str, str, np.ndarray]]:
     yield "joint", "nonlinear damping", np.isin(range(m.njnt), m.dof_jntid[m.dof_dampingpoly.any(axis=1)])
     yield "tendon", "nonlinear stiffness", m.tendon_stiffnesspoly.any(axis=1)
     yield "tendon", "nonlinear damping", m.tendon_dampingpoly.any(axis=1)
+    yield "equality", "velocity-dependent part", np.isin(m.eq_type, (mjtEq.mjEQ_CONNECT, mjtEq.mjEQ_WELD))
     yield "geom", "surfacevel", m.geom_surfacevel.any(axis=1)
     yield "geom", "adhesion", m.geom_adhesion != 0
     yield "pair", "adhesion", m.pair_adhesion != 0

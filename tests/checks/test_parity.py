@@ -112,9 +112,10 @@ def test_a_task_of_ones_own_is_held_against_c(
     said = capsys.readouterr().out
     assert "tests.helpers.arms:Arm: equal" in said and "all within tolerance" in said
     assert [line[18:46].strip() for line in said.splitlines() if "e-0" in line] == [
-        *("qpos", "qvel", "reward term upright", "reward", "observation")
+        *("qpos", "qvel", "reward term upright", "reward", "observation"),
     ]
-    off = against_c.Comparison({"qvel": np.ones((8, 2))}, {"qvel": np.zeros((8, 2))})
+    zeros = {"qvel": np.zeros((8, 2))}
+    off = against_c.Comparison({"qvel": np.ones((8, 2))}, zeros, zeros)
     monkeypatch.setattr(against_c, "compare", lambda worlds, count: off)
     assert main() == 1
     assert "  play: qvel of joint 'a' is 1 and in MuJoCo's C 0 after" in capsys.readouterr().out

@@ -47,6 +47,13 @@ ELEMENTS: list[tuple[dict[str, Any], str]] = [
     ({"world": '<body><joint name="z" damping="1 2"/><geom size=".1"/></body>'}, "nonlinear damping of joint 'z'"),
     ({"more": TENDON.format('stiffness="1 2"')}, "nonlinear stiffness of tendon 'string'"),
     ({"more": TENDON.format('damping="1 2"')}, "nonlinear damping of tendon 'string'"),
+    *(
+        (
+            {"more": f'<equality><{kind} name="held" body1="lower"/></equality>'},
+            "velocity-dependent part of equality 'held'",
+        )
+        for kind in ('connect anchor="0 0 -.4"', "weld")
+    ),
     ({"world": FLOOR.format('surfacevel="1 0 0 0 0 0"')}, "surfacevel of geom 'floor'"),
     ({"world": FLOOR.format('adhesion="3"')}, "adhesion of geom 'floor'"),
     (
@@ -78,7 +85,9 @@ def test_what_it_has_is_not() -> None:
         "actuators": MOTORS + MUSCLE,
         "joint": 'stiffness="2" armature=".1" frictionloss=".1"',
         "option": 'density="1" wind="1 0 0" actuatorgroupdisable="7"',
-        "more": TENDON.format('stiffness="1" damping="1"') + flag('spring="disable" damper="disable"'),
+        "more": TENDON.format('stiffness="1" damping="1"')
+        + flag('spring="disable" damper="disable"')
+        + '<equality><joint joint1="a"/></equality>',
     }
     assert dropped(arm(**plain), "jax", ("sensordata",)) == []
 
