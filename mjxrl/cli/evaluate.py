@@ -33,7 +33,7 @@ class Options:
     seed: int = 0
     """Seed of the first states."""
     checkpoint: str = "latest"
-    """Which checkpoint: latest, or step_<n> as in the run's checkpoints/."""
+    """Which checkpoint: latest, best, or step_<n> as in the run's checkpoints/."""
     task: TaskOptions = field(default_factory=TaskOptions)
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object and nothing else."""

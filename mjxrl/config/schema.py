@@ -209,6 +209,11 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What the run's checkpoints are of: those of another task or algorithm are none of its own."""
+        return {"env": self.env, "algo": self.algo}
+
+    @property
     def relabelled(self) -> float:
         """The share of drawn transitions that are given another goal in hindsight."""
         default = HER_GOALS if getattr(self.task, "sparse", False) else 0

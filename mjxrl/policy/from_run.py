@@ -30,7 +30,7 @@ def run_policy(
         PolicyError: the checkpoint does not fit the task.
     """
     config = load_config(run_dir, xml_file, as_trained=True)
-    manifest, files = checkpoint.read(run_dir, which, {"env": config.env, "algo": config.algo}, ["learner"])
+    manifest, files = checkpoint.read(run_dir, which, config.identity, ["learner"])
     low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
     network = actor_spec(config, observation_size(config.task), len(low))
     info = PolicyInfo(config.env, config.algo, manifest["step"], low, high, network)

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -18,7 +18,8 @@ from mjxrl.envs.task import Task
 from mjxrl.errors import CheckpointError, MisfitError, Refusal, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
 from mjxrl.machine.devices import Machine
-from mjxrl.policy.evaluation import EvalResult, evaluate, random_policy, unlike_gymnasium
+from mjxrl.policy.evaluation import EvalResult, Policy, evaluate, random_policy, unlike_gymnasium
+from mjxrl.policy.from_run import run_policy
 from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.reporting.plotting import plot_runs
 from mjxrl.storage import checkpoint, run_dir
@@ -196,7 +197,7 @@ def initial_weights(config: Config) -> dict[str, Tensor]:
     if config.init_from is None:
         return {}
     try:
-        return checkpoint.load(config.init_from, "latest", "learner", {"env": config.env, "algo": config.algo})
+        return checkpoint.load(config.init_from, "latest", "learner", config.identity)
     except CheckpointError as error:
         raise CheckpointError(f"--init-from {config.init_from}: {error}") from None
 
@@ -234,7 +235,15 @@ def report(trainer: Trainer) -> None:
     for who, result in scores.items():
         where = {"gymnasium": "Gymnasium"}.get(result.where, result.where)
         print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {result.in_words()}")
-    content = {"steps": trainer.session.steps, **{who: result.as_json() for who, result in scores.items()}}
+    session = trainer.session
+    content = {"steps": session.steps, "updates": session.updates}
+    content |= {who: result.as_json() for who, result in scores.items()}
+    if not session.updates:
+        print("no update was made: the trained policy is the one that the run began with")
+    if "best" in scores:
+        better = max(("trained", "best"), key=lambda who: (not scores[who].diverged, scores[who].rank))
+        content["better"] = better
+        print(f"the better one is the {better} policy: --checkpoint {'best' if better == 'best' else 'latest'}")
     with saving():
         write_atomically(path / "final.json", json.dumps(content, indent=2).encode() + b"\n")
     print(f"learning curve: {path / 'curve.png'}")
@@ -242,7 +251,8 @@ def report(trainer: Trainer) -> None:
 
 
 def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
-    """The trained and a random policy in Gymnasium (or on the native backend for a task that Gymnasium lacks)."""
+    """The trained policy, the one that was best in an evaluation before, and a random one: in Gymnasium, or on the
+    native backend for a task that Gymnasium lacks."""
     config, worlds = trainer.config, trainer.worlds
     episodes = config.eval.final_episodes
     if not episodes:
@@ -251,10 +261,12 @@ def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
     if problem and config.task.gymnasium_id:
         print(f"not scored in Gymnasium: {problem}")
     where = "native" if problem else "gymnasium"
-    policies = {
-        "trained": trainer.policy,
-        "random": random_policy(worlds.action_size, config.seed, worlds.device),
-    }
+    policies: dict[str, Policy] = {"trained": trainer.policy}
+    with suppress(CheckpointError):  # there was no evaluation
+        best, _ = run_policy(trainer.path, "best", device=worlds.device)
+        if best.info.step != trainer.session.steps:
+            policies["best"] = best.act
+    policies["random"] = random_policy(worlds.action_size, config.seed, worlds.device)
     return {
         who: evaluate(policy, config.task, where, episodes=episodes, seed=config.seed, device=worlds.device)
         for who, policy in policies.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +75,7 @@ class Session:
             if isinstance(self.worlds, Resumable):
                 tensors["env"] = self.worlds.state_dict()
             snapshot = self.replay.snapshot() if replay and self.config.checkpoint.replay else None
-            info = {**self._identity, "updates": self.updates, "best": self.best}
+            info = {**self.config.identity, "updates": self.updates, "best": self.best}
             self._saved_at = self.steps if writer.save(self.steps, tensors, info, replay=snapshot) else None
         return self._saved_at == self.steps
 
@@ -103,7 +102,7 @@ class Session:
         if rank <= self.best:
             return False
         self.best = rank
-        info = {**self._identity, "updates": self.updates, "return": self.best}
+        info = {**self.config.identity, "updates": self.updates, "return": self.best}
         writer.save(self.steps, {"learner": self.learner.state_dict()}, info, kind="best")
         return True
 
@@ -115,7 +114,8 @@ class Session:
             CheckpointError: it is missing, damaged or of another task.
             MisfitError: it does not fit the configuration.
         """
-        manifest, files = checkpoint.read(self.path, which, self._identity)  # all is whole before anything changes
+        # whole before anything changes
+        manifest, files = checkpoint.read(self.path, which, self.config.identity)
         self.learner.load_state_dict(files["learner"])
         if isinstance(self.worlds, Resumable):
             self.worlds.load_state_dict(files["env"])
@@ -149,7 +149,3 @@ class Session:
     @property
     def _sums(self) -> Mapping[str, Stateful]:
         return {"episodes": self.episodes, "interval": self.interval, "quarantine": self.quarantine}
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        return {"env": self.config.env, "algo": self.config.algo}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +14,11 @@ from mjxrl.cli import train as command
 from mjxrl.config import Config
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.errors import Refusal, RunError
+from mjxrl.policy.evaluation import EvalResult, evaluate_run
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
 from mjxrl.worlds.vector_env import VectorEnv
-from tests.helpers.small_runs import Brief, small, train
+from tests.helpers.small_runs import Brief, rows_of, small, train
 
 CHEETAH = {"env": "HalfCheetah-v5", "task": HalfCheetah()}
 NO_RANGE = """
@@ -120,3 +122,34 @@ def test_what_compiles_is_told_before_it_does(
     assert last.startswith(
         "compiling the reset and the step of 8 worlds of tests.helpers.small_runs:Brief for jax on cpu"
     )
+
+
+def test_the_best_policy_is_scored_beside_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    falling = iter([2.0, 1.0])
+    monkeypatch.setattr(Trainer, "evaluate", lambda self: EvalResult([next(falling)], [20]))
+    path = train(small("td3", run_dir=tmp_path / "run", eval={"every": 320, "final_episodes": 3}))
+    final, said = json.loads((path / "final.json").read_text()), capsys.readouterr().out
+    for who, which in (("trained", "step_640"), ("best", "best_320")):
+        assert final[who]["returns"] == evaluate_run(path, episodes=3, which=which).returns
+    better = max(("trained", "best"), key=lambda who: final[who]["mean_return"])
+    assert final["better"] == better and final["best"] != final["trained"]
+    assert f"the better one is the {better} policy: --checkpoint" in said
+    assert final["updates"] > 0 and "no update" not in said
+
+
+def test_a_run_that_made_no_update_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = train(small("td3", run_dir=tmp_path / "run", total_steps=64))
+    final = json.loads((path / "final.json").read_text())
+    assert final["updates"] == 0 and final.keys() == {"steps", "updates", "trained", "random"}
+    assert "no update was made: the trained policy is the one that the run began with" in capsys.readouterr().out
+
+
+def test_a_plain_short_run_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "--env Pendulum-v1 --algo sac --total-steps 400 --device cpu --run-dir run --learner.threads 1"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mjxrl-train", *words.split()])
+    assert command.main() == 0
+    final, rows = json.loads(Path("run/final.json").read_text()), rows_of(Path("run"))
+    assert final["updates"] > 250 and len(rows) == 20
