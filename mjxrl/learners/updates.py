@@ -31,7 +31,8 @@ class Updates:
 
     def compile(self, replay: Replay, draws: Draws) -> None:
         """Compile the losses with their gradients for draws of these shapes. Changes no state."""
-        batch, noise = self._prepare(replay.read(draws.windows.of_update(0))), draws.noise[0]
+        windows, noise = next(draws.each())
+        batch = self._prepare(replay.read(windows))
         functions = self._algorithm.critic_gradient, self._algorithm.policy_gradient
         self._critic_gradient, self._policy_gradient = compiled(functions, batch, noise, device=noise.device)
 
@@ -55,9 +56,9 @@ class Updates:
     def run_eagerly(self, replay: Replay, draws: Draws, made: int) -> State:
         """As `run`, one update after the other."""
         updates, metrics = len(draws.noise), {}
-        for k in range(updates):
-            batch = self._prepare(replay.read(draws.windows.of_update(k)))
-            critics, policy = self.update(batch, draws.noise[k], policy_due=(made + k + 1) % self._delay == 0)
+        for k, (windows, noise) in enumerate(draws.each()):
+            batch = self._prepare(replay.read(windows))
+            critics, policy = self.update(batch, noise, policy_due=(made + k + 1) % self._delay == 0)
             if policy is not None and k >= updates - self._delay:  # the last one
                 metrics = policy_metrics(batch, policy)
             if k == updates - 1:

@@ -16,7 +16,7 @@ from mjxrl.replay import Batch
 
 def bellman_target(batch: Batch, next_value: Annotated[Tensor, "..."]) -> Annotated[Tensor, "... B"]:
     """y = sum gamma^i r_i + gamma^m V(s_m), without V after a termination. Truncated windows do bootstrap."""
-    return batch.reward + batch.discount * torch.where(batch.terminated > 0, 0, next_value)
+    return batch.reward + batch.discount * next_value.masked_fill(batch.terminated > 0, 0)
 
 
 class Scalar:
