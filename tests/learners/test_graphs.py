@@ -31,9 +31,14 @@ F64 = torch.float64
 
 
 def launched_eagerly(body: Callable[[], State]) -> tuple[Launch, State]:
-    """As a capture, but the launch runs the function again: outputs stay in place."""
+    """As a capture, but the launch runs the function again and writes into the outputs that were there."""
     outputs: State = {}
-    return (lambda: outputs.update(body())), outputs
+
+    def launch() -> None:
+        for name, value in body().items():
+            outputs.setdefault(name, value).copy_(value)
+
+    return launch, outputs
 
 
 def graphs_of(learner: Learner, replay: Replay, updates: int) -> UpdateGraphs:
@@ -64,7 +69,7 @@ def test_chunks_buffers_and_phases_give_what_the_plain_loop_gives(algo, settings
     replay, plain, chunked = filled_replay(F64), *(learner_of(algo, F64, **settings) for _ in range(2))
     for learner in (plain, chunked):
         learner.update(replay, 1, torch.Generator().manual_seed(5))  # a phase in the middle of the delay
-    launches = []
+    launches, handed_out = [], []
 
     def counted(body: Callable[[], State]) -> tuple[Launch, State]:
         launch, outputs = launched_eagerly(body)
@@ -79,6 +84,8 @@ def test_chunks_buffers_and_phases_give_what_the_plain_loop_gives(algo, settings
             metrics.append(learner.update(replay, updates, g))
         assert same(*metrics)
         assert same(plain.state_dict(), chunked.state_dict())
+        handed_out.append((metrics[1], {name: value.clone() for name, value in metrics[1].items()}))
+    assert all(same(*pair) for pair in handed_out)  # no launch writes into what an earlier one gave
     assert len(launches) == 4 * {1: 1, 6: 1, 17: 17, 32: 2}[updates]
     chunked.load_state_dict(plain.state_dict())  # copied in: the graphs go on with it
     last = [x.update(replay, updates, g) for x, g in zip((plain, chunked), generators, strict=True)]
