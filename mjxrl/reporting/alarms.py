@@ -19,14 +19,15 @@ BEYOND = 2.0  # Q may exceed what the rewards allow by this factor
 NEGLIGIBLE = 1.0  # new critics say some hundredths before a first reward is seen
 COLLAPSED, EARLY = 1e-3, 0.1  # a temperature of this share of the first one, in this share of the run
 SATURATED = 0.9  # share of the policy's actions at their limits
+JUMPED = 0.55  # of the scale of rewards a few rows ago: an explosion halves it (networks/statistics.py)
+AT_THE_END = 0.9  # of the range of a categorical critic
 FAR_BELOW = 0.5  # share of the best evaluation, or of its gain over the first one, that may be lost
 
 
 def q_diverges(rows: Sequence[Row], config: Config) -> str | None:
     """Target values exceed those of the largest reward, and of the entropy bonus, coming at every step for ever."""
-    # The largest bound so far: where rewards are rare, few batches hold one. In units of reward, whose scale changes.
-    bounds = (row["learner/q_bound"] / row.get(SCALE, 1.0) for row in rows if "learner/q_bound" in row)
-    largest = max(bounds, default=0.0)
+    # the largest bound so far: where rewards are rare, few batches hold one
+    largest = max((_bound(row) for row in rows if "learner/q_bound" in row), default=0.0)
 
     def beyond(row: Row) -> bool:
         entropy = abs(row.get("learner/temperature", 0.0) * row.get("learner/entropy", 0.0))
@@ -88,11 +89,51 @@ def evaluation_stalls(rows: Sequence[Row], config: Config) -> str | None:
     )
 
 
+def reward_scale_jumps(rows: Sequence[Row], config: Config) -> str | None:
+    """Returns became so much larger at once that all earlier rewards count half as much."""
+    scales = [row[SCALE] for row in _newest(rows, SCALE)]
+    if not scales or scales[-1] >= JUMPED * max(scales):
+        return None
+    return (
+        f"the scale of rewards jumped from {max(scales):.3g} to {scales[-1]:.3g}: a return far larger than all before. "
+        "If it was an explosion of the simulation, the scale recovers as the replay forgets it; --on-nan raise and a "
+        "smaller time step tell more. If not, --learner.no-scale-rewards or a task reward without spikes"
+    )
+
+
+def values_reach_the_end(rows: Sequence[Row], config: Config) -> str | None:
+    """A categorical critic's targets are cut off at the ends of its range."""
+    if config.learner.critic != "categorical" or config.learner.scale_rewards:
+        return None
+    newest, limit = _newest(rows, "learner/target_q", "learner/target_q_max"), config.learner.value_range
+    found = [max(abs(row["learner/target_q"]), row["learner/target_q_max"]) for row in newest]
+    if len(found) < IN_A_ROW or min(found) < AT_THE_END * limit:
+        return None
+    return (
+        f"values reach {found[-1]:.3g}, where the categorical critic ends at {limit:g}: larger returns are cut off. "
+        "Try --learner.scale-rewards, or a larger --learner.value-range"
+    )
+
+
+def contacts_are_lost(rows: Sequence[Row], config: Config) -> str | None:
+    """Worlds had no room for another contact since the last line."""
+    lost = rows[-1].get("train/overflows", 0.0) if rows else 0.0
+    if not lost:
+        return None
+    return (
+        f"in {lost:,.0f} steps of worlds the room for contacts was full, and some may be lost. "
+        "Try a larger --physics.max-contacts, or --backend native, which makes room as it needs it"
+    )
+
+
 ALARMS: dict[str, Alarm] = {
     "q_diverges": q_diverges,
     "temperature_collapses": temperature_collapses,
     "actions_saturate": actions_saturate,
     "evaluation_stalls": evaluation_stalls,
+    "reward_scale_jumps": reward_scale_jumps,
+    "values_reach_the_end": values_reach_the_end,
+    "contacts_are_lost": contacts_are_lost,
 }
 
 
@@ -111,18 +152,37 @@ class AlarmBell:
     """
 
     def __init__(self, config: Config, rows: Sequence[Row] = ()) -> None:
-        self._config, self._rows = config, list(rows)
+        self._config, self._rows = config, _told_by(list(rows))
 
     def columns(self, step: int, row: Row, say: Callable[[str], object]) -> dict[str, float]:
         """The columns that `row`, of this step, gets for the alarms it raises; tells those that begin by `say`."""
         before = self._rows[-1] if self._rows else {}
-        found = alarms([*self._rows, {"step": step, **row}], self._config)
+        found = alarms([*self._rows, {"step": step, **row}], self._config)  # of few rows, however long the run
         for name, text in found.items():
             if f"alarm/{name}" not in before:
                 say(f"alarm: {text}")
         columns = {f"alarm/{name}": 1.0 for name in found}
-        self._rows.append({"step": step, **row, **columns})
+        self._rows = _told_by([*self._rows, {"step": step, **row, **columns}])
         return columns
+
+
+def _told_by(rows: Sequence[Row]) -> list[Row]:
+    """The rows that alarms look at: the newest few of each kind, and of all before the extremes, in order."""
+    kept = {len(rows) - 1: rows[-1]} if rows else {}
+    for column in ("eval/return", SCALE, "learner/target_q", "learner/temperature", "learner/action_saturation"):
+        kept |= dict([(i, row) for i, row in enumerate(rows) if column in row][-IN_A_ROW:])
+    evaluated = [(i, row) for i, row in enumerate(rows) if "eval/return" in row]
+    if evaluated:
+        kept |= dict([evaluated[0], max(evaluated, key=lambda pair: pair[1]["eval/return"])])
+    bounded = [(i, row) for i, row in enumerate(rows) if "learner/q_bound" in row]
+    if bounded:
+        kept |= dict([max(bounded, key=lambda pair: _bound(pair[1]))])
+    return [kept[i] for i in sorted(kept)]
+
+
+def _bound(row: Row) -> float:
+    """What the rewards of a row allow Q to be, in units of reward, whose scale changes."""
+    return row["learner/q_bound"] / row.get(SCALE, 1.0)
 
 
 def _newest(rows: Sequence[Row], *columns: str) -> list[Row]:

@@ -19,7 +19,7 @@ from mjxrl.storage import checkpoint
 from mjxrl.storage.checkpoint import REPLAY
 from mjxrl.storage.checkpoint_writer import CheckpointWriter
 from mjxrl.storage.state import State, Stateful, flatten, restore
-from mjxrl.worlds.worlds import Resumable, Worlds
+from mjxrl.worlds.worlds import CountsOverflows, Resumable, Worlds
 
 
 class Session:
@@ -55,6 +55,7 @@ class Session:
         self.interval = Interval(device)
         self.quarantine = Quarantine(path, worlds.num_envs, *sizes, device, raising=config.on_nan == "raise")
         self.obs: Tensor | None = None
+        self._overflows = torch.zeros((), dtype=torch.int64)  # of the worlds, when they were last asked
         self.steps = self.updates = 0
         self.best = (0.0, float("-inf"))
         self._saved_at: int | None = None
@@ -106,6 +107,14 @@ class Session:
         writer.save(self.steps, {"learner": self.learner.state_dict()}, info, kind="best")
         return True
 
+    def lost_contacts(self) -> dict[str, float]:
+        """In how many steps of worlds, since the last call, a contact may have been lost; waits for the device."""
+        if not isinstance(self.worlds, CountsOverflows):
+            return {}
+        before, now = int(self._overflows), self.worlds.overflows()
+        self._overflows.fill_(now)
+        return {"train/overflows": float(now - before)}
+
     def restore(self, which: str) -> None:
         """Go on from the checkpoint `which` of this run, bit for bit if it holds the replay and the worlds; those that
         cannot be saved begin new episodes.
@@ -136,7 +145,12 @@ class Session:
     def state_dict(self) -> State:
         """What the loop itself depends on: current observations, random state, sums not yet logged."""
         assert self.obs is not None
-        return {**flatten(self._sums), "obs": self.obs, "generator": self.generator.get_state()}
+        return {
+            **flatten(self._sums),
+            "obs": self.obs,
+            "generator": self.generator.get_state(),
+            "overflows": self._overflows,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Go on from `state_dict`."""
@@ -145,6 +159,8 @@ class Session:
         self.obs = state["obs"].to(self.worlds.device)
         self.generator.set_state(state["generator"])
         restore(self._sums, state)
+        if "overflows" in state and isinstance(self.worlds, Resumable):  # the others count from 0 again
+            self._overflows.copy_(state["overflows"])
 
     @property
     def _sums(self) -> Mapping[str, Stateful]:

@@ -17,7 +17,7 @@ from mjxrl.storage.checkpoint_writer import CheckpointWriter
 from mjxrl.training.films import film_best
 from mjxrl.training.session import Session
 from mjxrl.training.stopping import Stop
-from mjxrl.worlds.worlds import CountsOverflows, Resumable, Worlds
+from mjxrl.worlds.worlds import Resumable, Worlds
 
 
 class Trainer:
@@ -42,7 +42,6 @@ class Trainer:
             raise ValueError(f"obs_size, action_size, device: {one} of worlds, {other} of eval_worlds")
         self.worlds, self.config, self.path = worlds, config, path
         self.eval_worlds = Tape(eval_worlds, keep=1) if config.eval.film else eval_worlds
-        path.mkdir(parents=True, exist_ok=True)
         self.session = Session(worlds, config, path)
 
     @property
@@ -51,10 +50,11 @@ class Trainer:
         return self.session.learner.act_deterministic
 
     def run(self, logger: MetricsLogger | None = None, stop: Stop | None = None) -> None:
-        """Train until `total_steps` or until `stop` says so, and leave a checkpoint.
+        """Train until `total_steps` or until `stop` says so, and leave a checkpoint; once more, it goes on from there.
 
         Args:
             logger: takes the metrics; by default one that writes them into `path` and on the terminal.
+            stop: with no logger, by default what `max_minutes` says.
 
         Raises:
             DivergedError: most transitions are unusable, or one is and `on_nan` is "raise"; the checkpoint is written
@@ -63,8 +63,10 @@ class Trainer:
         """
         config, session, worlds = self.config, self.session, self.worlds
         if logger is None:
-            with MetricsLogger(self.path, total_steps=config.total_steps) as own:
-                self.run(own, stop)
+            steps, minutes = config.total_steps, config.max_minutes
+            gone_on_at = None if session.obs is None else session.steps
+            with MetricsLogger(self.path, total_steps=steps, max_minutes=minutes, resume_step=gone_on_at) as own:
+                self.run(own, Stop(minutes) if stop is None else stop)
             return
         learner, replay, interval = session.learner, session.replay, session.interval
         stop = Stop() if stop is None else stop
@@ -96,8 +98,7 @@ class Trainer:
             row: dict[str, float] = {}
             if self._due(config.log.every):
                 row |= session.episodes.pop() | interval.pop(session.steps, session.updates)
-                if isinstance(worlds, CountsOverflows):
-                    row["train/overflows"] = worlds.overflows()  # world steps that may have lost a contact
+                row |= session.lost_contacts()
             if self._due(config.eval.every):
                 row |= self._evaluate(writer, logger)
             if row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +87,49 @@ def test_evaluation(returns: tuple[float, ...], rings: bool) -> None:
     assert ("evaluation_stalls" in alarms(evals(*returns), CONFIG)) == rings
 
 
+def test_a_scale_that_jumps() -> None:
+    def scaled(*scales: float) -> list[dict[str, float]]:
+        return [rows(1, reward_scale=scale)[0] for scale in scales]
+
+    assert "reward_scale_jumps" in alarms(scaled(1e-2, 1e-2, 5e-3), CONFIG)
+    assert "reward_scale_jumps" not in alarms(scaled(1e-2, 8e-3, 6e-3), CONFIG)  # returns that grow as the policy does
+    assert "reward_scale_jumps" not in alarms(scaled(1e-2, 5e-3, 5e-3, 5e-3), CONFIG)  # long ago
+
+
+def test_values_at_the_end_of_a_categorical_critic() -> None:
+    learner = LearnerConfig(critic="categorical", value_range=100.0)
+    near, far = rows(target_q_max=91.0), rows(target_q_max=89.0)
+    assert list(alarms(near, Config(learner=learner))) == ["values_reach_the_end"]
+    scaled = dataclasses.replace(learner, scale_rewards=True)
+    assert alarms(far, Config(learner=learner)) == {} == alarms(near, Config(learner=scaled))
+
+
+def test_lost_contacts() -> None:
+    assert list(alarms([{"step": 1.0, "train/overflows": 2.0}], CONFIG)) == ["contacts_are_lost"]
+    assert alarms([{"step": 1.0, "train/overflows": 0.0}], CONFIG) == {}
+
+
+def test_a_bell_that_remembers_few_rows_rings_as_one_that_remembers_all() -> None:
+    generator, kept, all_rows = random.Random(0), AlarmBell(CONFIG), []
+    for i in range(400):
+        row: dict[str, float] = {"train/overflows": float(generator.random() < 0.05)}
+        if generator.random() < 0.7:
+            changed = {name: HEALTHY[name] * generator.choice([0.01, 1, 1, 1, 5]) for name in HEALTHY}
+            row |= changed | {"learner/reward_scale": generator.choice([0.1, 0.2, 1.0])}
+        if generator.random() < 0.3:
+            row["eval/return"] = generator.gauss(100, 100)
+        all_rows.append({"step": i, **row})
+        assert kept.columns(i, row, lambda text: None).keys() == {f"alarm/{name}" for name in alarms(all_rows, CONFIG)}
+        assert len(kept._rows) < 25
+
+
 def test_every_alarm_says_what_to_try_in_flags_that_exist() -> None:
     bad = rows(target_q_max=1e9, temperature=1e-9, action_saturation=1.0) + evals(0, 100, 1, 1, 1)
-    found = alarms(bad, CONFIG)
+    bad += [
+        {"step": 9e3, "learner/reward_scale": 1.0},
+        {"step": 1e4, "learner/reward_scale": 0.1, "train/overflows": 1},
+    ]
+    found = alarms(bad, dataclasses.replace(CONFIG, learner=LearnerConfig(gamma=0.99, critic="categorical")))
     assert found.keys() == ALARMS.keys()
     flags = flags_of(CONFIG)
     for text in found.values():

@@ -187,7 +187,9 @@ def test_a_reward_that_never_is_a_number_ends_the_run_and_is_named(
 def test_an_observation_is_named_and_less_than_half_of_the_transitions_end_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = small("sac", task=Blind(), total_steps=160, run_dir=tmp_path / "run", eval={"every": 0})
+    config = small(
+        "sac", env=f"{__name__}:Blind", task=Blind(), total_steps=160, run_dir=tmp_path / "run", eval={"every": 0}
+    )
     assert launch(config) == 0
     said = capsys.readouterr().out
     assert re.search(r"(\d+) of 80 transitions are unusable: in \1 observation 2 was NaN or beyond 1e\+10 \(", said)
