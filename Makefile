@@ -4,7 +4,7 @@
 #   make test         the tests that need neither a GPU nor much time
 #   make test-all     all tests
 #   make test-gpu     the tests that need an NVIDIA GPU
-#   make check        ruff and pyright
+#   make check        ruff, pyright, and that imports run downward
 #   make install      only create .venv
 #
 # A machine without an NVIDIA GPU can take torch's CPU build, which is much smaller:
@@ -37,6 +37,7 @@ check: $(STAMP)
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
 install: $(STAMP)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from mjxrl.errors import TaskError
 
+from .kinematics import cross, euler, moves, norm, rows
 from .task import Array, Controls, Goals, Namespace, Reset, Target, Task, View
 
 CANDIDATES = 64  # places drawn for an object at once; in Slide 79 % lie too near the gripper, all in 2e-7 of resets
@@ -74,7 +75,7 @@ class Fetch(Task):
             box = self._site("object0")
             linear, angular = self._velocity(xp, view, box)
             place = view.site_xpos[:, box]
-            turned = _euler(xp, view.site_xmat[:, box].reshape(n, 3, 3))
+            turned = euler(xp, view.site_xmat[:, box].reshape(n, 3, 3))
             between = place - view.site_xpos[:, grip]
             moving = [linear - velocity, angular, velocity, speeds]
             parts = [view.site_xpos[:, grip], place, between, fingers, turned, *moving]
@@ -84,16 +85,16 @@ class Fetch(Task):
         return {"goal": self.goal_reward(xp, self._achieved(after), after.carry["goal"])}
 
     def goal_reward(self, xp: Namespace, achieved: Array, desired: Array) -> Array:
-        distance = _distance(xp, achieved, desired)
+        distance = norm(xp, achieved - desired)
         return -distance if self.reward_type == "dense" else xp.where(distance > self.goals.threshold, -1.0, 0.0)
 
     def outcome(self, xp: Namespace, view: View) -> dict[str, Array]:
-        distance = _distance(xp, self._achieved(view), view.carry["goal"])
+        distance = norm(xp, self._achieved(view) - view.carry["goal"])
         return {"success": xp.where(distance < self.goals.threshold, 1.0, 0.0), "distance": distance}
 
     def target(self, xp: Namespace, view: View) -> Target:
         goal = view.carry["goal"]
-        return Target(goal, _distance(xp, self._achieved(view), goal), self.goals.threshold)
+        return Target(goal, norm(xp, self._achieved(view) - goal), self.goals.threshold)
 
     def controls(self, xp: Namespace, view: View, action: Array) -> Controls:
         action = xp.clip(action, -1.0, 1.0)
@@ -123,7 +124,7 @@ class Fetch(Task):
             height = start.object_height + xp.where(lift[:, 0] < 0.5 * self.in_the_air, 0.45 * lift[:, 1], 0.0)
             goal = xp.concatenate([goal[:, :1] + self.target_offset, goal[:, 1:2], height[:, None]], axis=1)
             places = self.object_range * noise["object"].reshape(n, CANDIDATES, 2)
-            first = (_norm(xp, places) >= NEAREST).argmax(axis=1)
+            first = (norm(xp, places) >= NEAREST).argmax(axis=1)
             place = xp.asarray(start.gripper[:2]) + places[xp.arange(n), first]
             box = int(self.model.joint("object0:joint").qposadr[0])
             qpos = xp.concatenate([qpos[:, :box], place, qpos[:, box + 2 :]], axis=1)
@@ -201,10 +202,10 @@ class Fetch(Task):
         model, n = self.model, view.qpos.shape[0]
         body = int(model.site_bodyid[site])
         offset = (view.site_xpos[:, site] - view.subtree_com[:, int(model.body_rootid[body])])[:, None]
-        cdof = view.cdof.reshape(n, model.nv, 6) * xp.asarray(_moves(model, body))[:, None]
+        cdof = view.cdof.reshape(n, model.nv, 6) * xp.asarray(moves(model, body))[:, None]
         turn, qvel = cdof[..., :3], view.qvel[:, :, None]
-        jacobians = cdof[..., 3:] + _cross(xp, turn, offset), turn
-        linear, angular = ((_rows(xp, jacobian) @ qvel)[..., 0] * self.dt for jacobian in jacobians)
+        jacobians = cdof[..., 3:] + cross(xp, turn, offset), turn
+        linear, angular = ((rows(xp, jacobian) @ qvel)[..., 0] * self.dt for jacobian in jacobians)
         return linear, angular
 
 
@@ -282,41 +283,3 @@ def _assets() -> Path:
     if spec is None or spec.origin is None:
         raise TaskError("the Fetch tasks need gymnasium-robotics: pip install 'mjxrl[robotics]'")
     return Path(spec.origin).parent / "envs" / "assets"
-
-
-def _moves(model: mujoco.MjModel, body: int) -> np.ndarray:
-    """Which degrees of freedom, (nv,), move a body: 1, or 0."""
-    moves, dof = np.zeros(model.nv), -1
-    while body and not model.body_dofnum[body]:
-        body = int(model.body_parentid[body])
-    dof = int(model.body_dofadr[body] + model.body_dofnum[body]) - 1 if body else -1
-    while dof >= 0:
-        moves[dof], dof = 1, int(model.dof_parentid[dof])
-    return moves
-
-
-def _rows(xp: Namespace, columns: Array) -> Array:
-    """(N, nv, 3) to (N, 3, nv)."""
-    return xp.stack([columns[..., i] for i in range(3)], axis=1)
-
-
-def _cross(xp: Namespace, a: Array, b: Array) -> Array:
-    (a0, a1, a2), (b0, b1, b2) = ([x[..., i] for i in range(3)] for x in (a, b))
-    return xp.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=-1)
-
-
-def _norm(xp: Namespace, x: Array) -> Array:
-    return xp.sqrt(xp.square(x).sum(-1))
-
-
-def _distance(xp: Namespace, a: Array, b: Array) -> Array:
-    return _norm(xp, a - b)
-
-
-def _euler(xp: Namespace, m: Array) -> Array:
-    """(N, 3, 3) rotations as angles about x, y and z, (N, 3) in radians (utils/rotations.py: mat2euler)."""
-    cy = xp.sqrt(m[:, 2, 2] * m[:, 2, 2] + m[:, 1, 2] * m[:, 1, 2])
-    regular = cy > 4 * np.finfo(np.float64).eps
-    z = xp.where(regular, -xp.arctan2(m[:, 0, 1], m[:, 0, 0]), -xp.arctan2(-m[:, 1, 0], m[:, 1, 1]))
-    x = xp.where(regular, -xp.arctan2(m[:, 1, 2], m[:, 2, 2]), 0.0)
-    return xp.stack([x, -xp.arctan2(-m[:, 0, 2], cy), z], axis=1)
