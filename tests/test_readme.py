@@ -87,5 +87,5 @@ def test_the_task_with_goals_learns_from_hindsight(tmp_path: Path, monkeypatch: 
     assert done.returncode == 0, done.stderr
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert float(rows[-1]["learner/goal_reached"]) > 0.3
+    assert float(rows[-1]["learner/goal_reached"]) > 0.1
     assert 0 <= float(rows[-1]["train/success"]) <= 1 and float(rows[-1]["eval/success"]) >= 0.5

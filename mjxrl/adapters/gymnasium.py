@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import gymnasium
@@ -127,14 +127,15 @@ def make(
     Raises:
         TaskError: there is no such environment, or its observations or actions are of a kind that is not supported.
     """
-    widths(env_id)  # refused before any process starts
+    sizes(env_id)  # refused before any process starts
     one, same_step = partial(_make_one, env_id, os.getpid()), AutoresetMode.SAME_STEP
     kind: Any = AsyncVectorEnv if vector == "async" else SyncVectorEnv
     return GymnasiumWorlds(kind([one] * num_envs, autoreset_mode=same_step), device, seed)
 
 
-def widths(env_id: str) -> tuple[int, int]:
-    """Lengths O and A of an observation and of an action.
+@cache
+def sizes(env_id: str) -> tuple[int, np.ndarray, np.ndarray]:
+    """Length O of an observation, and the lowest and highest action, (A,) each.
 
     Raises:
         TaskError: as `make`.
@@ -144,7 +145,7 @@ def widths(env_id: str) -> tuple[int, int]:
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise TaskError(f"gymnasium.make({env_id!r}): {' '.join(str(error).split())}") from None
     try:
-        return observation_size(env.observation_space), len(action_bounds(env.action_space)[0])
+        return observation_size(env.observation_space), *action_bounds(env.action_space)
     finally:
         env.close()
 

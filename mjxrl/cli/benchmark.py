@@ -103,7 +103,9 @@ def parse_options(argv: list[str], prog: str = "mjxrl-benchmark") -> Plan:
         worlds = [parse_config(rest, prog).num_envs]
     flags = {number: [*rest, "--num-envs", str(number)] for number in worlds}
     for words in flags.values():
-        parse_config(words, prog)
+        config = parse_config(words, prog)
+        if config.backend == "gymnasium":
+            refuse([problem("env", config.env, "tasks of ours: what Gymnasium steps has no bare loop to compare with")])
     return Plan(options, sections, flags)
 
 

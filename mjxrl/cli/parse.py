@@ -18,7 +18,7 @@ from mjxrl.cli.flags import applied, flags_of, normal, read, read_value
 from mjxrl.config import Config
 from mjxrl.config.presets import default_config
 from mjxrl.config.rules import RULES, validate, validate_paths
-from mjxrl.envs import task_class
+from mjxrl.envs import env_class
 from mjxrl.errors import RunError, TaskError, UnavailableError
 from mjxrl.machine import graphics
 from mjxrl.storage.run_dir import load_config
@@ -44,8 +44,9 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
     problems: list[str] = []
     task = None
     try:
-        task = task_class(chosen["env"])()
-        chosen["time_limit"] = task.max_episode_steps
+        task = env_class(chosen["env"])()
+        if task.max_episode_steps is not None:
+            chosen["time_limit"] = task.max_episode_steps
     except TaskError as error:
         problems.append(f"--env {chosen['env']}: {error}")
     default = dataclasses.replace(default_config(**chosen), task=task)

@@ -15,7 +15,7 @@ import dataclasses
 import math
 from typing import Any
 
-from mjxrl.config.schema import Algorithm, Config, Preset
+from mjxrl.config.schema import GYMNASIUM, Algorithm, Config, Preset
 from mjxrl.machine import devices
 from mjxrl.machine.devices import Backend, Device
 
@@ -148,21 +148,24 @@ def default_config(
 ) -> Config:
     """What a run of `algo` on `env` gets when it is told nothing else; `preset` in it is never "auto".
 
-    `num_envs` is 8 by default with the preset laptop, else 4096 where MJX runs on a GPU and 64 otherwise.
+    `num_envs` is 8 by default with the preset laptop or in Gymnasium, else 4096 where MJX runs on a GPU, else 64.
     `preset="auto"` is laptop on a CPU, fast with many worlds on a GPU, else paper; `device="auto"` looks for a GPU.
 
     Args:
         total_steps, max_minutes: where the run ends, if that is known.
         time_limit: steps of the task's episodes at most.
     """
+    task = env.removeprefix(GYMNASIUM)  # the same settings for whoever steps it
+    if task != env:
+        backend = "gymnasium"
     on_gpu = device == "cuda" or (device == "auto" and devices.cuda_problem() is None)
-    many = 4096 if on_gpu and backend != "native" else 64
+    many = LAPTOP_WORLDS if task != env else 4096 if on_gpu and backend != "native" else 64
     if preset == "auto":
         preset = "laptop" if not on_gpu else "fast" if (num_envs or many) >= MANY_WORLDS else "paper"
     if num_envs is None:
         num_envs = LAPTOP_WORLDS if preset == "laptop" else many
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)
-    for row in (*_tables(preset, env, algo, num_envs), TASKS.get((preset, env, algo), {})):
+    for row in (*_tables(preset, task, algo, num_envs), TASKS.get((preset, task, algo), {})):
         config = merged(config, row)
     if preset == "fast":  # few worlds fill no large batch
         batch_size = min(config.learner.batch_size, WARMUP_ROWS * num_envs)
@@ -196,7 +199,7 @@ def _shortened(config: Config, time_limit: int) -> Config:
     return merged(config, row)
 
 
-def _tables(preset: str, env: str, algo: str, num_envs: int) -> tuple[Row, ...]:
+def _tables(preset: str, task: str, algo: str, num_envs: int) -> tuple[Row, ...]:
     if preset == "fast":
         by_worlds: Row = {
             "learner": {"warmup_steps": WARMUP_ROWS * num_envs},
@@ -204,7 +207,7 @@ def _tables(preset: str, env: str, algo: str, num_envs: int) -> tuple[Row, ...]:
             "log": {"every": LOG_ROWS * num_envs},
         }
         return FAST_COMMON, FAST[algo], by_worlds
-    updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, env, algo), 1))
+    updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, task, algo), 1))
     return PAPER[algo], LAPTOP if preset == "laptop" else {}, {"learner": {"updates_per_step": updates}}
 
 

@@ -11,10 +11,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from mjxrl.config.schema import Config
+from mjxrl.config.schema import GYMNASIUM, Config
 from mjxrl.errors import TaskError
+from mjxrl.machine.devices import Backend
 
 
 class Rule(NamedTuple):
@@ -129,6 +130,10 @@ def validate(config: Config) -> list[str]:
         problems += _fits_the_replay(config)
         if not wrong.keys() & {"learner.warmup_steps", "total_steps"}:
             problems += _learns(config)
+    in_gymnasium = config.env.startswith(GYMNASIUM)
+    if in_gymnasium != (config.backend == "gymnasium"):
+        allowed = "gymnasium" if in_gymnasium else ", ".join(each for each in get_args(Backend) if each != "gymnasium")
+        problems.append(problem("backend", config.backend, f"{allowed} with --env {config.env}"))
     if config.backend == "native" and config.physics.accuracy == "fast":
         problems.append(problem("physics.accuracy", "fast", "exact with --backend native, whose solver is the XML's"))
     return problems

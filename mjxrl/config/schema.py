@@ -20,6 +20,8 @@ Preset = Literal["auto", "paper", "laptop", "fast"]
 
 HER_GOALS = 4  # Andrychowicz et al. (2017), section 4.5: k = 4 and 8 do best
 
+GYMNASIUM = "gymnasium:"  # before the id of an environment that Gymnasium steps
+
 
 @dataclass(frozen=True)
 class PhysicsConfig:
@@ -171,16 +173,17 @@ class Config:
     """Everything that decides a training run."""
 
     env: str = "Ant-v5"
-    """Task id, or my_module:MyTask for a task of your own."""
+    """Task id, my_module:MyTask for a task of your own, or gymnasium:ID for any environment of Gymnasium's."""
     algo: Algorithm = "sac"
     """Learner."""
     preset: Preset = "auto"
     """Defaults: as in the papers, for a laptop (few worlds, small networks), or fast (thousands of worlds on a GPU);
     auto is laptop on a CPU, fast with many worlds on a GPU, else paper."""
     num_envs: int = 64
-    """Worlds stepped together; by default 8 with --preset laptop, else 4096 where MJX runs on a GPU, else 64."""
+    """Worlds stepped together; by default 8 with --preset laptop or gymnasium:ID, else 4096 on MJX on a GPU, or 64."""
     backend: devices.Backend = "auto"
-    """Physics: jax (MJX, float32), warp (MJX on Warp kernels, float32) or native (MuJoCo in C on the CPU)."""
+    """Physics: jax (MJX, float32), warp (MJX on Warp kernels, float32) or native (MuJoCo in C on the CPU); gymnasium is
+    for --env gymnasium:ID."""
     device: devices.Device = "auto"
     """Where replay and learner live; cuda never falls back to the CPU."""
     total_steps: int = 1_000_000

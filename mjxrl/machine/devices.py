@@ -14,7 +14,8 @@ from mjxrl.machine import versions
 from mjxrl.machine.threads import BY_RULE, Threads, available_cores, split_threads
 
 Device = Literal["auto", "cpu", "cuda"]
-Backend = Literal["auto", "jax", "warp", "native"]
+Backend = Literal["auto", "jax", "warp", "native", "gymnasium"]
+ON_JAX = ("jax", "warp")  # those that step worlds in programs of jax's
 
 # what `--backend auto` means on each device, and why
 _BACKEND_FOR = {
@@ -31,7 +32,7 @@ class Machine(NamedTuple):
     device: str
     """Where replay and learner live: cpu or cuda."""
     backend: str
-    """What steps the worlds: jax, warp or native."""
+    """What steps the worlds: jax, warp, native or gymnasium."""
     reason: str
     """Why this backend, in words."""
     threads: Threads
@@ -97,7 +98,7 @@ def resolve_backend(backend: str, device: str) -> tuple[str, str]:
     choice, reason = _BACKEND_FOR[device] if backend == "auto" else (backend, "as asked")
     if choice == "warp" and not versions.installed("warp-lang"):
         raise UnavailableError(WITHOUT_WARP)
-    if choice != "native" and device == "cuda" and not versions.installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
+    if choice in ON_JAX and device == "cuda" and not versions.installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
         raise UnavailableError(
             f"--backend {backend}: allowed: native with --device cuda here, because jax has no CUDA plugin: "
             "pip install 'mjxrl[cuda]'"

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from mjxrl.machine.devices import ON_JAX
+
 _set_here: dict[str, str] = {}  # settings that `set_up` made and may change again
 
 
@@ -19,7 +21,7 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
 
     Args:
         device: "cpu" or "cuda", as `resolve_device` gives it.
-        backend: "jax", "warp" or "native", as `resolve_backend` gives it.
+        backend: "jax", "warp", "native" or "gymnasium", as `resolve_backend` gives it.
         jax_memory_fraction: the share of the GPU's memory that jax may take, at once, leaving the rest to torch;
             None: jax takes memory as it needs it and may leave it fragmented.
 
@@ -27,7 +29,7 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
         RuntimeError: jax is already imported and would not see these settings.
     """
     fixed = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # TF32 is too coarse for contact dynamics
-    if backend != "native":
+    if backend in ON_JAX:
         fixed["JAX_PLATFORMS"] = "cuda,cpu" if device == "cuda" else "cpu"
     elif "jax" not in sys.modules:  # it may run elsewhere in this process
         fixed["JAX_PLATFORMS"] = "cpu"

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from mjxrl.adapters import robotics
+from mjxrl.adapters.chosen import worlds_of
 from mjxrl.envs import FETCH
+from mjxrl.envs.gymnasium_env import GymnasiumEnv
 from mjxrl.envs.task import Task
 from mjxrl.errors import RunError
 from mjxrl.physics import broke_down
@@ -22,7 +24,6 @@ from mjxrl.policy.from_run import run_policy
 from mjxrl.storage.trained_task import model_hash
 from mjxrl.worlds.actions import to_controls
 from mjxrl.worlds.shapes import observation_size
-from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import Worlds
 
 Policy = Callable[[Tensor], Tensor]  # obs (N, O) to actions (N, A) in [-1, 1]
@@ -102,7 +103,9 @@ def evaluate_backend(policy: Policy, env: Worlds) -> EvalResult:
     return EvalResult(returns[whole].tolist(), lengths[whole].tolist(), diverged=int((~whole).sum()), outcomes=ends)
 
 
-def evaluate(policy: Policy, task: Task, where: str, *, episodes: int, seed: int, device: torch.device) -> EvalResult:
+def evaluate(
+    policy: Policy, task: Task | GymnasiumEnv, where: str, *, episodes: int, seed: int, device: torch.device
+) -> EvalResult:
     """Whole episodes of `task`: one by one in "gymnasium", side by side on a backend.
 
     Raises:
@@ -110,12 +113,14 @@ def evaluate(policy: Policy, task: Task, where: str, *, episodes: int, seed: int
     """
     if where == "gymnasium":
         return evaluate_gymnasium(policy, task, episodes, seed, device)
-    worlds = VectorEnv(task, episodes, backend=where, device=device, seed=seed)
+    worlds = worlds_of(task, episodes, backend=where, device=device, seed=seed)
     return evaluate_backend(policy, worlds)._replace(where=where)
 
 
 @torch.no_grad()
-def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, device: torch.device) -> EvalResult:
+def evaluate_gymnasium(
+    policy: Policy, task: Task | GymnasiumEnv, episodes: int, seed: int, device: torch.device
+) -> EvalResult:
     """Episodes in Gymnasium's environment with the task's keywords; actions are scaled to its action space.
 
     Raises:
@@ -157,8 +162,10 @@ def evaluate_gymnasium(policy: Policy, task: Task, episodes: int, seed: int, dev
     return EvalResult(returns, lengths, "gymnasium", diverged, outcomes)
 
 
-def unlike_gymnasium(task: Task) -> str | None:
+def unlike_gymnasium(task: Task | GymnasiumEnv) -> str | None:
     """Why a score in Gymnasium would be of another task, or None: same id, keywords, model and observation."""
+    if isinstance(task, GymnasiumEnv):
+        return None
     name, env_id = type(task).__name__, task.gymnasium_id
     if env_id is None:
         return f"{name} is not a Gymnasium environment"
@@ -176,7 +183,7 @@ def unlike_gymnasium(task: Task) -> str | None:
     return None if model_hash(model) == model_hash(task.model) else f"{env_id} has another model than {name}"
 
 
-def _in_gymnasium(task: Task) -> gymnasium.Env:
+def _in_gymnasium(task: Task | GymnasiumEnv) -> gymnasium.Env:
     env_id = str(task.gymnasium_id)
     if env_id in FETCH:
         robotics.register()
@@ -215,6 +222,8 @@ def evaluate_run(
         RunError: the run or the checkpoint cannot be used, or the task is not Gymnasium's and was to be played there.
     """
     policy, config = run_policy(run_dir, which, device=device, xml_file=xml_file)
+    if isinstance(config.task, GymnasiumEnv) and backend not in ("auto", "gymnasium"):
+        raise RunError(f"--backend {backend}: allowed: gymnasium for {config.env}")
     problem = unlike_gymnasium(config.task) if backend in ("auto", "gymnasium") else None
     if problem and backend == "gymnasium":
         raise RunError(f"--backend gymnasium: {problem}: allowed: native, jax")

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 
+from mjxrl.adapters.chosen import sizes
 from mjxrl.config import Config
 from mjxrl.networks.spec import actor_spec
-from mjxrl.physics import control_range
 from mjxrl.policy.policy import Policy, PolicyInfo
 from mjxrl.storage import checkpoint
 from mjxrl.storage.run_dir import load_config
-from mjxrl.worlds.shapes import observation_size
 
 
 def run_policy(
@@ -31,7 +30,8 @@ def run_policy(
     """
     config = load_config(run_dir, xml_file, as_trained=True)
     manifest, files = checkpoint.read(run_dir, which, config.identity, ["learner"])
-    low, high = (tuple(map(float, bound)) for bound in control_range(config.task))
-    network = actor_spec(config, observation_size(config.task), len(low))
+    obs_size, *bounds = sizes(config.task)
+    low, high = (tuple(map(float, bound)) for bound in bounds)
+    network = actor_spec(config, obs_size, len(low))
     info = PolicyInfo(config.env, config.algo, manifest["step"], low, high, network)
     return Policy(info, files["learner"], device), config

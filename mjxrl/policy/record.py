@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from mjxrl.envs import task_class
+from mjxrl.envs.gymnasium_env import GymnasiumEnv
 from mjxrl.envs.task import Task
-from mjxrl.errors import PolicyError
+from mjxrl.errors import PolicyError, RunError
 from mjxrl.physics import control_range
 from mjxrl.policy.evaluation import EvalResult, Policy, evaluate_backend, random_policy
 from mjxrl.policy.from_run import run_policy
@@ -65,6 +66,8 @@ def cast_of(folder: Path, which: str = "latest", xml_file: str | None = None) ->
     """
     if not (folder / INFO).is_file():
         policy, config = run_policy(folder, which, xml_file=xml_file)
+        if isinstance(config.task, GymnasiumEnv):
+            raise RunError(f"{folder}: allowed: runs of tasks of ours, not of {config.env}")
         return Cast(policy.act, config.task, config.env, which)
     exported = load_policy(folder)
     env = exported.info.env

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from mjxrl.config import Config
-from mjxrl.envs import task_class
+from mjxrl.envs import env_class
+from mjxrl.envs.gymnasium_env import GymnasiumEnv
 from mjxrl.errors import RunError, TaskError
 from mjxrl.machine import versions
 from mjxrl.storage import locks, trained_task
@@ -44,11 +45,14 @@ def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
     earlier = json.loads(file.read_text()) if file.exists() else None
     history = [*earlier.pop("earlier", []), earlier] if earlier else []
     options = plain(dataclasses.replace(config, task=None))
-    options |= {"task": plain(config.task.changed_keywords), TRAINED: trained_task.description(config.task)}
+    if isinstance(config.task, GymnasiumEnv):
+        options["task"] = plain(config.task)
+    else:
+        options |= {"task": plain(config.task.changed_keywords), TRAINED: trained_task.description(config.task)}
     about = {"resolved": resolved, "versions": versions.versions(), "earlier": history}
     content = {"config": options, "sha256": digest(options), **about}
     write_atomically(file, json.dumps(content, indent=2).encode() + b"\n")
-    if not (path / trained_task.MODEL).exists():
+    if not isinstance(config.task, GymnasiumEnv) and not (path / trained_task.MODEL).exists():
         trained_task.keep_model(path, config.task)
 
 
@@ -87,7 +91,7 @@ def load_config(path: Path, xml_file: str | None = None, *, as_trained: bool = F
         RunError: there is no run, its config.json cannot be read, or its task cannot be made.
     """
     options, trained = _read(path)
-    kind, keywords = _task_class(path, options["env"], trained), options.pop("task") or {}
+    kind, keywords = _env_class(path, options["env"], trained), options.pop("task") or {}
     if as_trained and trained:
         keywords |= trained["keywords"]
     if xml_file is not None:
@@ -98,17 +102,19 @@ def load_config(path: Path, xml_file: str | None = None, *, as_trained: bool = F
         raise RunError(f"{path / CONFIG}: {error}") from None
     try:
         task = _built(kind, keywords)
-        if xml_file is None and trained_task.model_is_lost(task, trained if as_trained else None):
+        if isinstance(task, GymnasiumEnv):
+            pass  # it has no model of its own
+        elif xml_file is None and trained_task.model_is_lost(task, trained if as_trained else None):
             task = trained_task.on_kept_model(path, task)
     except TaskError as error:
         raise RunError(f"{path / CONFIG}: {error}") from None
     return dataclasses.replace(config, task=task)
 
 
-def task_changes(path: Path, task: Task) -> list[str]:
+def task_changes(path: Path, task: Task | GymnasiumEnv) -> list[str]:
     """In what `task` differs from the one that the run at `path` trained, in words."""
     _, trained = _read(path)
-    return trained_task.changes(path, trained, task) if trained else []
+    return trained_task.changes(path, trained, task) if trained and not isinstance(task, GymnasiumEnv) else []
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -133,9 +139,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         raise RunError(f"{file} is not a run's configuration") from None
 
 
-def _task_class(path: Path, env: str, trained: dict[str, Any] | None) -> type[Task]:
+def _env_class(path: Path, env: str, trained: dict[str, Any] | None) -> type[Task] | type[GymnasiumEnv]:
     try:
-        return task_class(env)
+        return env_class(env)
     except TaskError as error:
         folder = trained and ":" in env and trained["folder"]
         hint = f": allowed: with its folder on the path, as in PYTHONPATH={folder}, where it was" if folder else ""

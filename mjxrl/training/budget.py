@@ -17,6 +17,7 @@ import numpy as np
 
 from mjxrl.config import Config
 from mjxrl.errors import MemoryProblem
+from mjxrl.machine.devices import ON_JAX
 from mjxrl.networks.spec import actor_spec, critic_spec
 
 GIB = 2**30
@@ -24,6 +25,7 @@ LIBRARIES = {"cpu": 0.5 * GIB, "cuda": 1.0 * GIB}  # code, and on a GPU the cont
 SAVING = (
     0.1  # of a replay, while it is written: the snapshots' limit; 0.02 measured by tests/helpers/checkpoint_cost.py
 )
+PROCESS = 0.1 * GIB  # of an environment of Gymnasium's, beyond what it shares with the trainer's
 SCRATCH = 8  # MJX: state and temporaries of a program, in states; 2 as XLA's analysis has it on the CPU
 
 
@@ -60,7 +62,7 @@ def check(config: Config, backend: str, device: str) -> Room:
         problem = misfit(config, place, need, free[place])
         if problem:
             raise MemoryProblem(problem)
-    if device != "cuda" or backend == "native":
+    if device != "cuda" or backend not in ON_JAX:
         return Room(free, None)
     need = needs["cuda"]
     return Room(free, jax_share(need.parts["physics"], total(config, need), free["cuda"], gpu_bytes()))
@@ -115,7 +117,7 @@ def refusal(config: Config, need: Need, free: float, takes: str) -> str:
 
 def estimate(config: Config, backend: str, device: str) -> dict[str, Need]:
     """What the run takes in each place, "cpu" and with a GPU "cuda"."""
-    physics_place = "cpu" if backend == "native" else device
+    physics_place = device if backend in ON_JAX else "cpu"
     parts = {place: {"libraries": LIBRARIES[place]} for place in {"cpu", device}}
     parts[device]["learner"] = learner_bytes(config)
     parts[physics_place]["physics"] = physics_bytes(config, backend)
@@ -133,7 +135,7 @@ def replay_size(config: Config, capacity: int) -> int:
     from mjxrl.replay import replay_bytes
 
     obs_size, action_size = widths(config)
-    limit, hindsight = config.task.max_episode_steps, config.relabelled > 0
+    limit, hindsight = config.task.max_episode_steps or 1, config.relabelled > 0
     sizes = config.num_envs, obs_size, action_size
     return replay_bytes(*sizes, capacity=capacity, time_limit=limit, hindsight=hindsight)
 
@@ -150,7 +152,10 @@ def learner_bytes(config: Config) -> float:
 
 
 def physics_bytes(config: Config, backend: str) -> float:
-    """The simulator's worlds: state rows in C; on MJX the state, its contacts, and the program's temporaries."""
+    """The simulator's worlds: processes of Gymnasium's; state rows in C; on MJX the state, its contacts, and the
+    program's temporaries."""
+    if backend == "gymnasium":
+        return PROCESS * (config.num_envs + config.eval.episodes) if config.task.vector == "async" else PROCESS
     model = config.task.model
     if backend == "native":
         return 8.0 * config.num_envs * (3 * (model.nq + model.nv) + 40 * model.nbody)
@@ -168,10 +173,10 @@ def jax_share(physics: float, wanted: float, free: float, total: float) -> float
 
 def widths(config: Config) -> tuple[int, int]:
     """Widths O and A of observations and actions."""
-    from mjxrl.physics import control_range
-    from mjxrl.worlds.shapes import observation_size
+    from mjxrl.adapters.chosen import sizes
 
-    return observation_size(config.task), len(control_range(config.task)[0])
+    obs_size, low, _ = sizes(config.task)
+    return obs_size, len(low)
 
 
 def free_bytes(place: str) -> float:

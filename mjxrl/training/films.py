@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mjxrl.envs.gymnasium_env import GymnasiumEnv
 from mjxrl.envs.task import Task
 from mjxrl.errors import UnavailableError
 from mjxrl.policy.picture import Painter
@@ -15,12 +16,14 @@ from mjxrl.reporting.metrics import MetricsLogger
 _LOOK = Look((320, 240), fps=15)  # training waits meanwhile, without a GPU for some 25 ms a frame
 
 
-def check_films(task: Task) -> None:
+def check_films(task: Task | GymnasiumEnv) -> None:
     """Make sure that films can be made, before any is due.
 
     Raises:
-        UnavailableError: OpenGL or the encoder is missing.
+        UnavailableError: OpenGL or the encoder is missing, or Gymnasium steps it.
     """
+    if isinstance(task, GymnasiumEnv):
+        raise UnavailableError(f"--eval.film: allowed: without --env gymnasium:{task.gymnasium_id}")
     try:
         encoder()
         with Painter(task, (32, 32)):

@@ -7,13 +7,15 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mjxrl.adapters.chosen import worlds_of
 from mjxrl.config import Config
+from mjxrl.envs.gymnasium_env import GymnasiumEnv
 from mjxrl.envs.task import Task
 from mjxrl.errors import CheckpointError, MisfitError, Refusal, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
@@ -31,6 +33,7 @@ from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
 from mjxrl.worlds import against_c
 from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.worlds.worlds import Worlds
 
 
 def train(config: Config) -> int:
@@ -57,12 +60,17 @@ def train(config: Config) -> int:
     if config.resume:
         refuse_another_task(config.resume, config.task)
     path = config.resume or run_dir.create(config)
-    with run_dir.locked(path) as remarks, leaving_nothing_if_refused(path, new=not config.resume), stop.on_signals():
+    with (
+        run_dir.locked(path) as remarks,
+        leaving_nothing_if_refused(path, new=not config.resume),
+        stop.on_signals(),
+        ExitStack() as opened,
+    ):
         with saving():
             run_dir.note(path, config, machine.described())
         settings.mujoco_log_to(path / "mujoco.log")
         with refusing(f"--env {config.env} on backend {machine.backend}"):
-            worlds, eval_worlds = make_worlds(config, machine)
+            worlds, eval_worlds = (opened.enter_context(closing(each)) for each in make_worlds(config, machine))
             trainer = Trainer(worlds, eval_worlds, config, path)
         print(*introduction(config, machine, path), sep="\n", flush=True)  # before anything compiles
         if config.resume:
@@ -76,11 +84,14 @@ def train(config: Config) -> int:
             max_minutes=config.max_minutes,
             resume_step=trainer.session.steps if config.resume else None,
         ) as logger:
+            if config.learner.lr_schedule != "constant" and config.max_minutes:
+                logger.say("step sizes follow --total-steps: a run that --max-minutes ends first keeps larger ones")
             for remark in remarks:
                 logger.say(remark)
-            budget.check_program(config, machine.backend, machine.device, room, worlds.program_bytes())
-            if remark := against_c.check(worlds, machine.backend, config.physics):
-                logger.say(remark)
+            if isinstance(worlds, VectorEnv):
+                budget.check_program(config, machine.backend, machine.device, room, worlds.program_bytes())
+                if remark := against_c.check(worlds, machine.backend, config.physics):
+                    logger.say(remark)
             trainer.run(logger, stop)
         if stop.signal is None:
             report(trainer)
@@ -90,14 +101,14 @@ def train(config: Config) -> int:
     return stop.exit_status
 
 
-def make_worlds(config: Config, machine: Machine) -> tuple[VectorEnv, VectorEnv]:
+def make_worlds(config: Config, machine: Machine) -> tuple[Worlds, Worlds]:
     """The worlds that `config` trains on, and those of its periodic evaluations.
 
     Raises:
         Refusal: the task cannot be simulated on this backend.
     """
     task, device = config.task, torch.device(machine.device)
-    worlds = VectorEnv(
+    worlds = worlds_of(
         task,
         config.num_envs,
         backend=machine.backend,
@@ -106,8 +117,8 @@ def make_worlds(config: Config, machine: Machine) -> tuple[VectorEnv, VectorEnv]
         stagger=True,
         physics=dataclasses.replace(config.physics, threads=machine.threads.physics),
     )
-    # evaluations run in C: exact, and nothing to compile for another number of worlds
-    return worlds, VectorEnv(task, config.eval.episodes, backend="native", device=device)
+    # evaluations of our tasks run in C: exact, and nothing to compile for another number of worlds
+    return worlds, worlds_of(task, config.eval.episodes, backend="native", device=device)
 
 
 def prepare(config: Config, machine: Machine) -> budget.Room:
@@ -182,7 +193,7 @@ def in_words(config: Config) -> str:
     )
 
 
-def refuse_another_task(path: Path, task: Task) -> None:
+def refuse_another_task(path: Path, task: Task | GymnasiumEnv) -> None:
     """Raise RunError if `task` is not the one that the run at `path` trained so far."""
     changes = run_dir.task_changes(path, task)
     if changes:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import gymnasium
@@ -15,12 +14,13 @@ import pytest
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from mjxrl.adapters.gymnasium import GymnasiumWorlds, make, widths
+from mjxrl.adapters.gymnasium import GymnasiumWorlds, make, sizes
 from mjxrl.errors import TaskError
 from mjxrl.training.stopping import Stop
 from mjxrl.worlds.worlds import CountsOverflows, Resumable, StepResult
 from tests.helpers import gym_envs
 from tests.helpers.gym_envs import Counting
+from tests.helpers.processes import gone, state_of
 
 
 def steps_of(worlds: GymnasiumWorlds, steps: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, StepResult]]:
@@ -99,7 +99,8 @@ def test_what_is_not_supported_is_refused_by_name(name: str, said: str) -> None:
 
 
 def test_what_a_run_may_ask_of_them() -> None:
-    assert widths(f"{gym_envs.__name__}:Counting-v0") == (4, 2)
+    obs_size, low, high = sizes(f"{gym_envs.__name__}:Counting-v0")
+    assert (obs_size, low.tolist(), high.tolist()) == (4, [0, -3], [2, 5])
     worlds = make("Pendulum-v1", 1, vector="sync")
     assert not isinstance(worlds, Resumable) and not isinstance(worlds, CountsOverflows)
     with pytest.raises(RuntimeError, match="no step was dispatched"):
@@ -109,24 +110,6 @@ def test_what_a_run_may_ask_of_them() -> None:
     with pytest.raises(RuntimeError, match="a step is under way"):
         worlds.dispatch(torch.zeros(1, 1))
     worlds.close()
-
-
-def gone(pids: list[int], seconds: float = 20) -> bool:
-    """Whether all processes have ended within so many seconds."""
-    end = time.monotonic() + seconds
-    while pids and time.monotonic() < end:
-        pids = [pid for pid in pids if state_of(pid) != "Z"]
-        time.sleep(0.02)
-    return not pids
-
-
-def state_of(pid: int) -> str:
-    """As /proc says it; Z is a process that has ended, as is one of which it knows nothing."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
 
 
 @pytest.mark.parametrize(

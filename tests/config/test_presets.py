@@ -16,27 +16,28 @@ from mjxrl.machine.devices import Backend, Device
 
 ALGORITHMS = get_args(Algorithm)
 
+OURS = [backend for backend in get_args(Backend) if backend != "gymnasium"]
+STEPPED_BY_GYMNASIUM = "gymnasium:Ant-v5", "gymnasium"
 TASKS = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
 
 
 @given(
-    env=st.sampled_from(TASKS),
+    env_and_backend=st.tuples(st.sampled_from(TASKS), st.sampled_from(OURS)) | st.just(STEPPED_BY_GYMNASIUM),
     algo=st.sampled_from(ALGORITHMS),
     num_envs=st.none() | st.integers(1, 20_000),
-    backend=st.sampled_from(get_args(Backend)),
     device=st.sampled_from(["cpu", "cuda"]),
     preset=st.sampled_from(get_args(Preset)),
     vector_steps=st.none() | st.integers(8, 10**6),
 )
 def test_every_preset_is_valid_and_learns_however_short_the_run(
-    env: str,
+    env_and_backend: tuple[str, Backend],
     algo: Algorithm,
     num_envs: int | None,
-    backend: Backend,
     device: Device,
     preset: Preset,
     vector_steps: int | None,
 ) -> None:
+    env, backend = env_and_backend
     worlds = default_config(env, algo, num_envs, backend, device, preset).num_envs
     total_steps = vector_steps and vector_steps * worlds
     config = default_config(env, algo, num_envs, backend, device, preset, total_steps=total_steps)

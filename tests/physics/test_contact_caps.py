@@ -14,7 +14,7 @@ import pytest
 
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
-from mjxrl.envs.task import Reset, Task
+from mjxrl.envs.task import Controls, Reset, Task
 from mjxrl.physics import contacts
 from mjxrl.physics.mjx import MjxPhysics
 
@@ -54,11 +54,11 @@ def test_a_world_whose_room_is_full_is_counted() -> None:
     height[3, 2:6] = 0.09  # one too many
     put, step = jax.jit(physics.set_where), jax.jit(physics.step)
     state = put(state, jnp.ones(4, bool), Reset(jnp.asarray(height), jnp.zeros((4, 6))))
-    state = step(state, jnp.zeros((4, 0)))
+    state = step(state, Controls(jnp.zeros((4, 0))))
     assert physics.overflows(state).tolist() == [0, 0, 1, 1]  # once, though there are two substeps
-    assert physics.overflows(step(state, jnp.zeros((4, 0)))).tolist() == [0, 0, 2, 2]
+    assert physics.overflows(step(state, Controls(jnp.zeros((4, 0))))).tolist() == [0, 0, 2, 2]
     lifted = put(state, jnp.ones(4, bool), Reset(jnp.full((4, 6), 0.5), jnp.zeros((4, 6))))
-    assert physics.overflows(step(lifted, jnp.zeros((4, 0)))).tolist() == [0, 0, 1, 1]  # none since
+    assert physics.overflows(step(lifted, Controls(jnp.zeros((4, 0))))).tolist() == [0, 0, 1, 1]  # none since
 
 
 @pytest.mark.parametrize(
