@@ -1,6 +1,7 @@
 # Every target sets up what it needs: `make demo` and `make test` work in a fresh clone.
 #
 #   make demo         train HalfCheetah-v5 for some minutes, then score it in Gymnasium
+#   make reach        SAC teaches the Fetch arm to reach, for five minutes; its score, its film, and PPO beside it
 #   make test         the tests that need neither a GPU nor much time
 #   make test-all     all tests
 #   make test-gpu     the tests that need an NVIDIA GPU
@@ -16,13 +17,20 @@ TORCH_INDEX ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all test-gpu check install clean
+.PHONY: demo reach test test-all test-gpu check install clean
 .DEFAULT_GOAL := demo
 
 # thousands of worlds where there is a GPU, a few elsewhere
 demo: $(STAMP)
 	@$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo td3 --max-minutes 5 \
 		--run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+reach: $(STAMP)
+	@set -e; run=runs/reach-$$(date +%Y%m%d-%H%M%S); \
+	$(VENV)/bin/mjxrl-train --env FetchReachDense-v4 --algo sac --max-minutes 5 --eval.final-episodes 100 --run-dir $$run; \
+	$(VENV)/bin/python benchmarks/ppo.py --env FetchReachDense-v4 --max-minutes 5 --run-dir $$run-ppo; \
+	$(VENV)/bin/mjxrl-record $$run --grid; \
+	$(VENV)/bin/mjxrl-compare $$run --ppo $$run-ppo --out $$run
 
 test: $(STAMP)
 	@$(VENV)/bin/python -m pytest -q -m "not gpu and not slow"
