@@ -111,6 +111,15 @@ TASKS: dict[tuple[str, str, str], Row] = {
     # benchmarks/pendulum.py
     ("laptop", "Pendulum-v1", "td3"): PENDULUM,
     ("laptop", "Pendulum-v1", "sac"): PENDULUM,
+    # The arm moves within centimetres, a metre from the origin. FetchReach, sparse, 15 000 transitions, tuning seed:
+    # TD3 reaches 100 % of its goals so, and none with raw observations, whatever gamma and noise.
+    **{
+        (preset, f"Fetch{name}{reward}-v4", algo): {"learner": {"normalize_obs": True}}
+        for preset in ("laptop", "paper")
+        for name in ("Reach", "Push", "Slide", "PickAndPlace")
+        for reward in ("", "Dense")
+        for algo in ("td3", "sac")
+    },
     ("fast", "Humanoid-v5", "td3"): {
         "learner": {
             "batch_size": 32_768,
