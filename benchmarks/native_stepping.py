@@ -28,6 +28,7 @@ import torch
 import tyro
 
 import mjxrl
+from mjxrl.adapters import robotics
 from mjxrl.config import PhysicsConfig
 from mjxrl.machine import devices, versions
 from mjxrl.worlds.actions import to_controls
@@ -106,6 +107,8 @@ def make_peer(name: str, options: Options) -> Any:
         )
         peer.reset()
         return peer
+    if options.env.startswith("Fetch"):
+        robotics.register()
     peer = gymnasium.make_vec(options.env, options.num_envs, vectorization_mode=name)
     peer.reset(seed=0)
     return peer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ class Options:
     ppo: Path | None = None
     """Folder of a run of benchmarks/ppo.py, to be called PPO."""
     out: Path = Path("comparison")
-    """Folder to write table.md and curves.png into."""
+    """Folder to write table.md, curves.png and runs.json, the numbers of both, into."""
 
 
 def main() -> int:
@@ -47,6 +48,8 @@ def main() -> int:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "table.md").write_text(comparison.markdown(cells))
+        numbers = {name: comparison.raw(path) for name, path in places.items()}
+        (options.out / "runs.json").write_text(json.dumps(numbers, separators=(",", ":")) + "\n")
         plot_comparison(places, options.out / "curves.png")
     except OSError as error:
         refuse([f"--out {options.out}: cannot be written: {error.strerror}"])
@@ -56,5 +59,5 @@ def main() -> int:
     for row in rows:
         shown.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 120).print(shown)
-    print(options.out / "table.md", options.out / "curves.png", sep="\n")
+    print(*(options.out / name for name in ("table.md", "curves.png", "runs.json")), sep="\n")
     return 0

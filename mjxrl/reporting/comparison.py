@@ -58,6 +58,21 @@ def summary(name: str, run_dir: Path) -> Summary:
     return Summary(name, score, float(elapsed_minutes(rows, [steps])[0]), steps)
 
 
+def raw(run_dir: Path) -> dict[str, Any]:
+    """All that a comparison rests on, for a file: the run's configuration, its final scores, its evaluations.
+
+    Raises:
+        FileNotFoundError: it has no metrics.csv.
+    """
+    kept = {}
+    for name in ("config.json", "final.json"):
+        if (run_dir / name).is_file():
+            kept[name.removesuffix(".json")] = json.loads((run_dir / name).read_text())
+    shown = ("step", "time/elapsed_s")
+    rows = [{k: v for k, v in row.items() if k in shown or k.startswith("eval/")} for row in read_metrics(run_dir)]
+    return {**kept, "evaluations": [row for row in rows if "eval/return" in row]}
+
+
 def table(runs: Sequence[Summary]) -> list[list[str]]:
     """Headings, then a row of cells for each run; columns that none has a number for are left out."""
     cells = {heading: [cell(run) for run in runs] for heading, cell in COLUMNS.items()}

@@ -66,6 +66,8 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert compare.main() == 0
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert [line.split(" | ")[0] for line in (out / "table.md").read_text().splitlines()[2:]] == [f"| {one}", "| PPO"]
+    numbers = json.loads((out / "runs.json").read_text())
+    assert numbers["PPO"]["evaluations"][-1] == {"step": 6000.0, "time/elapsed_s": 60.0, "eval/return": -1.0}
     assert "env-steps/s" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["mjxrl-compare", "--ppo", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit) as stop:
