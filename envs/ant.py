@@ -57,7 +57,7 @@ class Ant(Task):
 
     def reset(self, xp: Namespace, noise: Mapping[str, Array]) -> Reset:
         scale = self.reset_noise_scale
-        return Reset(self.init_qpos + scale * noise["qpos"], scale * noise["qvel"])
+        return Reset(xp.asarray(self.init_qpos) + scale * noise["qpos"], scale * noise["qvel"])
 
     def _healthy(self, xp: Namespace, view: View) -> Array:
         low, high = self.healthy_z_range

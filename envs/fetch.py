@@ -124,7 +124,7 @@ class Fetch(Task):
             height = start.object_height + xp.where(lift[:, 0] < 0.5 * self.in_the_air, 0.45 * lift[:, 1], 0.0)
             goal = xp.concatenate([goal[:, :1] + self.target_offset, goal[:, 1:2], height[:, None]], axis=1)
             places = self.object_range * noise["object"].reshape(n, CANDIDATES, 2)
-            first = (norm(xp, places) >= NEAREST).argmax(axis=1)
+            first = xp.argmax(norm(xp, places) >= NEAREST, axis=1)
             place = xp.asarray(start.gripper[:2]) + places[xp.arange(n), first]
             box = int(self.model.joint("object0:joint").qposadr[0])
             qpos = xp.concatenate([qpos[:, :box], place, qpos[:, box + 2 :]], axis=1)

@@ -59,7 +59,7 @@ class Humanoid(HumanoidObservation):
     reset_noise_scale: float = 1e-2
 
     def reward(self, xp: Namespace, before: View, after: View, action: Array) -> dict[str, Array]:
-        x_velocity = (self._center_x(after) - self._center_x(before)) / self.dt
+        x_velocity = (self._center_x(xp, after) - self._center_x(xp, before)) / self.dt
         contact_cost = self.contact_cost_weight * xp.square(after.cfrc_ext).sum(axis=(1, 2))
         return {
             "reward_survive": self.healthy_reward * self._healthy(after),
@@ -73,15 +73,15 @@ class Humanoid(HumanoidObservation):
 
     def reset(self, xp: Namespace, noise: Mapping[str, Array]) -> Reset:
         scale = self.reset_noise_scale
-        return Reset(self.init_qpos + scale * noise["qpos"], scale * noise["qvel"])
+        return Reset(xp.asarray(self.init_qpos) + scale * noise["qpos"], scale * noise["qvel"])
 
     def _healthy(self, view: View) -> Array:
         low, high = self.healthy_z_range
         return (low < view.qpos[:, 2]) & (view.qpos[:, 2] < high)
 
-    def _center_x(self, view: View) -> Array:
+    def _center_x(self, xp: Namespace, view: View) -> Array:
         """The x coordinate of the centre of mass, `(N,)`."""
-        return view.xipos[:, :, 0] @ self._mass_share
+        return view.xipos[:, :, 0] @ xp.asarray(self._mass_share)
 
     @cached_property
     def _mass_share(self) -> np.ndarray:

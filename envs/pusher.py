@@ -47,7 +47,7 @@ class Pusher(Task):
         # the cylinder's slides are uniform on [-.3, 0) x [-.2, .2) but farther than .17 from the goal, at (0, 0)
         drawn = noise["cylinder"].reshape(worlds, _CANDIDATES, 2)
         candidates = xp.stack([0.15 * (drawn[..., 0] - 1), 0.2 * drawn[..., 1]], axis=-1)
-        first_far = (xp.linalg.norm(candidates, axis=-1) > 0.17).argmax(axis=1)
+        first_far = xp.argmax(xp.linalg.norm(candidates, axis=-1) > 0.17, axis=1)
         cylinder = xp.take_along_axis(candidates, first_far[:, None, None], axis=1)[:, 0]
         arm_velocity = 0.005 * noise["qvel"][:, :-4]
         return Reset(

@@ -39,7 +39,7 @@ class Reacher(Task):
         return {**super().reset_noise(), "target": ("uniform", 2)}
 
     def reset(self, xp: Namespace, noise: Mapping[str, Array]) -> Reset:
-        arm = self.init_qpos[:-2] + 0.1 * noise["qpos"][:, :-2]
+        arm = xp.asarray(self.init_qpos[:-2]) + 0.1 * noise["qpos"][:, :-2]
         # uniform on the disc, which Gymnasium draws by rejection: the area within a radius grows with its square
         radius, angle = 0.2 * xp.sqrt((noise["target"][:, 0] + 1) / 2), xp.pi * noise["target"][:, 1]
         target = xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1)

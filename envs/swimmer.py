@@ -35,4 +35,4 @@ class Swimmer(Task):
 
     def reset(self, xp: Namespace, noise: Mapping[str, Array]) -> Reset:
         scale = self.reset_noise_scale
-        return Reset(self.init_qpos + scale * noise["qpos"], scale * noise["qvel"])
+        return Reset(xp.asarray(self.init_qpos) + scale * noise["qpos"], scale * noise["qvel"])

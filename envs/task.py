@@ -1,8 +1,10 @@
 """What a task is: observation, reward, termination and reset as pure functions of arrays.
 
 A task is a frozen dataclass whose fields are its constructor keywords. Its methods are written against an array
-namespace `xp` (numpy in float64 on the native backend, jax.numpy in float32 on MJX), take all worlds at once (arrays
-are `(N, …)`), hold no state and no random generator, and read the simulation only through a `View`.
+namespace `xp` (numpy in float64 on the native backend, jax.numpy in float32 on MJX, numpy's names on torch's float32
+tensors on Warp), take all worlds at once (arrays are `(N, …)`), hold no state and no random generator, and read the
+simulation only through a `View`. Functions of `xp` mean the same everywhere; methods of arrays are each library's own,
+and a constant of the host meets them through `xp.asarray`.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from mjxrl.errors import TaskError
 
 from . import keywords as rules
 
-Array = Any  # numpy.ndarray, or jax.Array while a program is traced
-Namespace = Any  # the module numpy, or jax.numpy
+Array = Any  # numpy.ndarray, torch.Tensor, or jax.Array while a program is traced
+Namespace = Any  # the module numpy, or jax.numpy, or a TorchNamespace
 Distribution = Literal["uniform", "normal"]  # uniform on [-1, 1), standard normal
 
 
@@ -164,7 +166,7 @@ class Task:
         return xp.zeros(view.qpos.shape[0], bool)
 
     def goal_reward(self, xp: Namespace, achieved: Array, desired: Array) -> Array:
-        """The part of the reward that depends on the goal, `(...)`, for goals `(..., G)`; `xp` may be torch, too."""
+        """The part of the reward that depends on the goal, `(...)`, for goals `(..., G)`; also called with torch's `xp`."""
         raise NotImplementedError(f"{type(self).__name__} has no goals")
 
     def outcome(self, xp: Namespace, view: View) -> dict[str, Array]:

@@ -43,7 +43,7 @@ class Walker2d(Task):
 
     def reset(self, xp: Namespace, noise: Mapping[str, Array]) -> Reset:
         scale = self.reset_noise_scale
-        return Reset(self.init_qpos + scale * noise["qpos"], scale * noise["qvel"])
+        return Reset(xp.asarray(self.init_qpos) + scale * noise["qpos"], scale * noise["qvel"])
 
     def _healthy(self, view: View) -> Array:
         (min_z, max_z), (min_angle, max_angle) = self.healthy_z_range, self.healthy_angle_range

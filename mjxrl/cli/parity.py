@@ -46,6 +46,7 @@ def main() -> int:
 
 def _compare_all(options: Options, machine: devices.Machine) -> int:
     from mjxrl.checks.parity import compare, table
+    from mjxrl.worlds import on_torch
 
     settings.keep_mujoco_log_out_of_the_way()
     found = versions.versions()
@@ -57,6 +58,10 @@ def _compare_all(options: Options, machine: devices.Machine) -> int:
         if task.analytic and options.backend == "warp" and len(options.env) > 1:
             print(f"\n{env}: has its own dynamics, for jax and native only")
             continue
+        try:
+            on_torch.check(task)
+        except TaskError as error:
+            print(f"\n{env}: not for warp: {error}", flush=True)
         reports = compare(task, options.backend, options.states, options.physics)
         problems = [f"{report.kind}: {line}" for report in reports for line in report.problems]
         print(f"\n{env}: {'OUT OF TOLERANCE' if problems else 'equal'}\n{table(reports)}")

@@ -33,7 +33,7 @@ def vector_reset(task: Task, physics: Physics, stagger: bool, state: State, rand
     started, obs = vector_set_state(task, physics, state, random, task.reset(xp, noise))
     if stagger:
         phase = (noise["elapsed"][:, 0] + 1) / 2
-        started = started._replace(elapsed=(phase * task.max_episode_steps).astype(xp.int32))
+        started = started._replace(elapsed=xp.astype(phase * task.max_episode_steps, xp.int32))
     return started, obs
 
 
@@ -107,7 +107,7 @@ def _bad(xp: Any, x: Array) -> Array:
 
 def _first(xp: Any, marks: Array) -> Array:
     """The number, from 1, of the first column of `marks`, (N, C) bool, that is true: (N,), 0 where none is."""
-    return xp.where(marks.any(axis=1), 1 + marks.argmax(axis=1), 0)
+    return xp.where(marks.any(axis=1), 1 + xp.argmax(marks, axis=1), 0)
 
 
 def _where(xp: Any, mask: Array, new: Array, old: Array) -> Array:

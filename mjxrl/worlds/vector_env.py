@@ -15,6 +15,7 @@ from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
 from mjxrl.envs.task import Task
 from mjxrl.physics import Physics, make_physics
+from mjxrl.physics.torch_arrays import TorchNamespace
 from mjxrl.worlds.numpy_runner import NumpyRunner
 from mjxrl.worlds.pictures import Pose
 from mjxrl.worlds.program import EnvState, vector_reset, vector_restart, vector_set_state, vector_step
@@ -60,7 +61,7 @@ class VectorEnv(Worlds):
         self.obs_size = observation_size(task)
         self._physics, self._runner = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
         if task.goals is not None:
-            self.goals = Goals(*task.goals, partial(task.goal_reward, torch))
+            self.goals = Goals(*task.goals, partial(task.goal_reward, TorchNamespace(device)))
         self._seed = seed
         self._reset = self._runner.compile(partial(vector_reset, task, self._physics, stagger))
         self._set_state = self._runner.compile(partial(vector_set_state, task, self._physics))
