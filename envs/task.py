@@ -166,7 +166,7 @@ class Task:
         return xp.zeros(view.qpos.shape[0], bool)
 
     def goal_reward(self, xp: Namespace, achieved: Array, desired: Array) -> Array:
-        """The part of the reward that depends on the goal, `(...)`, for goals `(..., G)`; also called with torch's `xp`."""
+        """The part of the reward that depends on the goal, `(...)`, for goals `(..., G)`, on torch too."""
         raise NotImplementedError(f"{type(self).__name__} has no goals")
 
     def outcome(self, xp: Namespace, view: View) -> dict[str, Array]:
