@@ -17,10 +17,10 @@ import tyro
 from mjxrl.cli.flags import applied, flags_of, normal, read, read_value
 from mjxrl.config import Config
 from mjxrl.config.presets import default_config
-from mjxrl.config.rules import RULES, validate, validate_paths
+from mjxrl.config.rules import RULES, problem, validate, validate_paths
 from mjxrl.envs import env_class
 from mjxrl.errors import RunError, TaskError, UnavailableError
-from mjxrl.machine import graphics
+from mjxrl.machine import graphics, versions
 from mjxrl.storage.run_dir import load_config
 
 OptionsT = TypeVar("OptionsT")
@@ -151,6 +151,8 @@ def _unavailable(config: Config) -> list[str]:
     """What this machine lacks for the device and the backend asked for."""
     missing = graphics.problem() if config.eval.film else None
     problems = [f"--eval.film: {missing}"] if missing else []
+    if config.log.wandb is not None and not versions.installed("wandb"):
+        problems.append(problem("log.wandb", config.log.wandb, "with W&B's package: pip install 'mjxrl[wandb]'"))
     try:
         config.machine()
     except UnavailableError as error:

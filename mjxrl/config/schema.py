@@ -153,6 +153,9 @@ class EvalConfig:
 class LogConfig:
     every: int = 10_000
     """Transitions between two lines of metrics (console, metrics.csv, TensorBoard)."""
+    wandb: str | None = None
+    """Project of Weights & Biases that gets metrics, films and final scores too; with WANDB_MODE=offline they stay in
+    the run's folder, for `wandb sync`."""
 
 
 @dataclass(frozen=True)

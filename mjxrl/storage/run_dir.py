@@ -44,16 +44,20 @@ def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
     file = path / CONFIG
     earlier = json.loads(file.read_text()) if file.exists() else None
     history = [*earlier.pop("earlier", []), earlier] if earlier else []
-    options = plain(dataclasses.replace(config, task=None))
-    if isinstance(config.task, GymnasiumEnv):
-        options["task"] = plain(config.task)
-    else:
-        options |= {"task": plain(config.task.changed_keywords), TRAINED: trained_task.description(config.task)}
+    options = options_of(config)
+    if not isinstance(config.task, GymnasiumEnv):
+        options[TRAINED] = trained_task.description(config.task)
     about = {"resolved": resolved, "versions": versions.versions(), "earlier": history}
     content = {"config": options, "sha256": digest(options), **about}
     write_atomically(file, json.dumps(content, indent=2).encode() + b"\n")
     if not isinstance(config.task, GymnasiumEnv) and not (path / trained_task.MODEL).exists():
         trained_task.keep_model(path, config.task)
+
+
+def options_of(config: Config) -> dict[str, Any]:
+    """What a run was told, in terms of JSON; of a task the keywords that are not as its class has them."""
+    task = getattr(config.task, "changed_keywords", config.task)  # worlds of a user's own may come without a task
+    return plain(dataclasses.replace(config, task=None)) | {"task": plain(task)}
 
 
 @contextmanager

@@ -78,12 +78,7 @@ def train(config: Config) -> int:
         if weights:
             with refusing(f"--init-from {config.init_from}"):
                 trainer.session.learner.load_weights(weights)
-        with MetricsLogger(
-            path,
-            total_steps=config.total_steps,
-            max_minutes=config.max_minutes,
-            resume_step=trainer.session.steps if config.resume else None,
-        ) as logger:
+        with MetricsLogger.of(config, path, trainer.session.steps if config.resume else None) as logger:
             if config.learner.lr_schedule != "constant" and config.max_minutes:
                 logger.say("step sizes follow --total-steps: a run that --max-minutes ends first keeps larger ones")
             for remark in remarks:
@@ -93,8 +88,8 @@ def train(config: Config) -> int:
                 if remark := against_c.check(worlds, machine.backend, config.physics):
                     logger.say(remark)
             trainer.run(logger, stop)
-        if stop.signal is None:
-            report(trainer)
+            if stop.signal is None:
+                report(trainer, logger)
     if stop.signal is not None:
         at = f"stopped by {stop.signal.name} at {trainer.session.steps:,} steps"
         print(f"{at}; go on with: --resume {path}", file=sys.stderr)
@@ -237,31 +232,32 @@ def restore_newest(trainer: Trainer) -> list[str]:
     raise CheckpointError(f"--resume {trainer.path}: {problems}")
 
 
-def report(trainer: Trainer) -> None:
+def report(trainer: Trainer, logger: MetricsLogger) -> None:
     """Score the policy beside a random one, draw the learning curve, and say where everything is."""
     path = trainer.path
-    scores = final_scores(trainer)
+    scores = final_scores(trainer, logger)
     with saving():
         plot_runs([path], path / "curve.png")
     for who, result in scores.items():
         where = {"gymnasium": "Gymnasium"}.get(result.where, result.where)
-        print(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {result.in_words()}")
+        logger.say(f"mean return in {where} over {len(result.returns)} episodes, {who} policy: {result.in_words()}")
     session = trainer.session
-    content = {"steps": session.steps, "updates": session.updates}
-    content |= {who: result.as_json() for who, result in scores.items()}
+    table = {who: result.as_json() for who, result in scores.items()}
+    content = {"steps": session.steps, "updates": session.updates, **table}
+    logger.finish(session.steps, table)
     if not session.updates:
-        print("no update was made: the trained policy is the one that the run began with")
+        logger.say("no update was made: the trained policy is the one that the run began with")
     if "best" in scores:
         better = max(("trained", "best"), key=lambda who: (not scores[who].diverged, scores[who].rank))
         content["better"] = better
-        print(f"the better one is the {better} policy: --checkpoint {'best' if better == 'best' else 'latest'}")
+        logger.say(f"the better one is the {better} policy: --checkpoint {'best' if better == 'best' else 'latest'}")
     with saving():
         write_atomically(path / "final.json", json.dumps(content, indent=2).encode() + b"\n")
-    print(f"learning curve: {path / 'curve.png'}")
-    print(f"TensorBoard:    {Path(sys.executable).parent / 'tensorboard'} --logdir {path}")
+    logger.say(f"learning curve: {path / 'curve.png'}")
+    logger.say(f"TensorBoard:    {Path(sys.executable).parent / 'tensorboard'} --logdir {path}")
 
 
-def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
+def final_scores(trainer: Trainer, logger: MetricsLogger) -> dict[str, EvalResult]:
     """The trained policy, the one that was best in an evaluation before, and a random one: in Gymnasium, or on the
     native backend for a task that Gymnasium lacks."""
     config, worlds = trainer.config, trainer.worlds
@@ -270,7 +266,7 @@ def final_scores(trainer: Trainer) -> dict[str, EvalResult]:
         return {}
     problem = unlike_gymnasium(config.task)
     if problem and config.task.gymnasium_id:
-        print(f"not scored in Gymnasium: {problem}")
+        logger.say(f"not scored in Gymnasium: {problem}")
     where = "native" if problem else "gymnasium"
     policies: dict[str, Policy] = {"trained": trainer.policy}
     with suppress(CheckpointError):  # there was no evaluation

@@ -63,10 +63,8 @@ class Trainer:
         """
         config, session, worlds = self.config, self.session, self.worlds
         if logger is None:
-            steps, minutes = config.total_steps, config.max_minutes
-            gone_on_at = None if session.obs is None else session.steps
-            with MetricsLogger(self.path, total_steps=steps, max_minutes=minutes, resume_step=gone_on_at) as own:
-                self.run(own, Stop(minutes) if stop is None else stop)
+            with MetricsLogger.of(config, self.path, None if session.obs is None else session.steps) as own:
+                self.run(own, Stop(config.max_minutes) if stop is None else stop)
             return
         learner, replay, interval = session.learner, session.replay, session.interval
         stop = Stop() if stop is None else stop

@@ -16,7 +16,7 @@ from mjxrl.cli.parse import parse_config
 from mjxrl.config import Config
 from mjxrl.config.presets import default_config
 from mjxrl.envs import task_class
-from mjxrl.machine import devices
+from mjxrl.machine import devices, versions
 from mjxrl.storage import run_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,6 +162,13 @@ class TestRefusals:
         [line] = refusals(["--device", "cuda"], capsys)
         assert line.startswith("--device cuda: allowed: auto, cpu on this machine")
         assert line.endswith("no NVIDIA driver was found")
+
+    def test_wandb_without_its_package(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(versions, "installed", lambda *_: None)
+        [line] = refusals([*ON_CPU, "--log.wandb", "walking"], capsys)
+        assert line == "--log.wandb walking: allowed: with W&B's package: pip install 'mjxrl[wandb]'"
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
     @given(

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.figure  # noqa: F401 (imported here once, not by each process)
-from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: F401
-from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401
 
 import mjxrl.physics.native  # noqa: F401
 from mjxrl.cli import train as command

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from mjxrl.cli import train as command
 from mjxrl.errors import RunError
-from mjxrl.reporting.metrics import CsvFile, MetricsLogger
+from mjxrl.reporting.csv_file import CsvFile
+from mjxrl.reporting.metrics import MetricsLogger
 from mjxrl.storage import checkpoint, tensor_file
 from mjxrl.storage.run_dir import load_config
 from mjxrl.storage.tensor_file import Stream
