@@ -36,7 +36,7 @@ PAPER: dict[str, Row] = {
 # comes from a newer policy. TD3 on HalfCheetah-v5, 2 minutes, one seed: 3400 so, 730 with 64 worlds. Compiled, networks
 # of this size make 1.5 times the updates.
 LAPTOP: Row = {
-    "learner": {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True, "compile": True},
+    "learner": {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "critic_norm": "layer", "compile": True},
     "log": {"every": 5_000},
     "eval": {"every": 10_000},
     "checkpoint": {"every": 50_000},
@@ -74,7 +74,7 @@ FAST_COMMON: Row = {
         "tau": 0.05,
         "critic": "categorical",
         "critic_activation": "silu",
-        "layer_norm": True,
+        "critic_norm": "layer",
         "normalize_obs": True,
         "scale_rewards": True,
         "weight_decay": 0.001,

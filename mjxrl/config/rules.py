@@ -80,6 +80,7 @@ RULES: dict[str, Rule] = {
     "learner.critic_lr": _STEP_SIZE,
     "learner.atoms": _whole(2),
     "learner.value_range": _real(0, open_low=True),
+    "learner.adam_beta1": _real(0, 0.999),
     "learner.weight_decay": _real(0),
     "learner.lr_final": _real(0, 1),
     "td3.exploration_noise": _real(0),

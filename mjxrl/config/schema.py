@@ -72,8 +72,11 @@ class LearnerConfig:
     """Widths of the actor's hidden layers, in units."""
     critic_hidden: tuple[int, ...] = (256, 256)
     """Widths of each critic's hidden layers, in units."""
-    layer_norm: bool = False
-    """LayerNorm after each hidden layer of the critics."""
+    critic_norm: Literal["none", "layer", "batch"] = "none"
+    """layer: LayerNorm after each hidden layer of the critics. batch: CrossQ, BatchNorm before each of their layers,
+    one forward of (s, a) and (s', a'), and no target networks."""
+    half_gradient: bool = False
+    """With critic-norm batch: (s', a') counts as a constant in the statistics; faster than the paper's form."""
     critic_activation: Literal["relu", "silu"] = "relu"
     """After each hidden layer of the critics."""
     critic: Literal["scalar", "categorical"] = "scalar"
@@ -91,6 +94,8 @@ class LearnerConfig:
     """Adam step size of the actor."""
     critic_lr: float = 3e-4
     """Adam step size of the critics."""
+    adam_beta1: float = 0.9
+    """Decay of Adam's first moments, of all networks and the temperature; CrossQ has 0.5."""
     weight_decay: float = 0.0
     """AdamW's decay of actor and critics per unit of step size; 0 is Adam."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -1,4 +1,4 @@
-"""What TD3 and SAC have in common: an actor, E critics, the critics' targets, and the optimizers."""
+"""What TD3 and SAC have in common: an actor, E critics, targets unless these have BatchNorm, and the optimizers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import Tensor
 from mjxrl.config import Config
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Categorical
+from mjxrl.networks.batch_norm import Joint, joint_outputs
 from mjxrl.networks.parameters import new_network
 from mjxrl.networks.spec import actor_spec, critic_spec
+from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
 
 
@@ -24,18 +26,21 @@ class ActorCritic:
 
     def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
         self.config = config
-        settings, decay = config.learner, config.learner.weight_decay
+        settings = config.learner
         generator = torch.Generator().manual_seed(config.seed)
         is_categorical, atoms = settings.critic == "categorical", (settings.atoms, settings.value_range)
         self.value = Categorical(*atoms, device, dtype) if is_categorical else SCALAR
         self.actor = new_network(actor_spec(config, *sizes), generator, device, dtype)
         # first Q-values near 0: targets start as rewards, not as noise
         self.critics = new_network(critic_spec(config, *sizes), generator, device, dtype, output_scale=0.01)
-        self.target_critics = self.critics.copy()
-        self.networks = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
+        self.networks = {"actor": self.actor, "critics": self.critics}
+        self.has_targets = settings.critic_norm != "batch"
+        if self.has_targets:
+            self.networks["target_critics"] = self.critics.copy()
+        adam = {"beta1": settings.adam_beta1, "weight_decay": settings.weight_decay}
         self.optimizers = {
-            "actor": Adam(self.actor.flat, self.actor.parameters, settings.actor_lr, decay),
-            "critic": Adam(self.critics.flat, self.critics.parameters, settings.critic_lr, decay),
+            "actor": Adam(self.actor.flat, self.actor.parameters, settings.actor_lr, **adam),
+            "critic": Adam(self.critics.flat, self.critics.parameters, settings.critic_lr, **adam),
         }
 
     def parts(self) -> dict[str, Part]:
@@ -45,6 +50,19 @@ class ActorCritic:
     def gradients(self, **losses: Tensor) -> dict[str, Annotated[Tensor, "_"]]:
         """Of each loss, 0-d, by the parameters of the optimizer that it is named after."""
         return {name: self.optimizers[name].gradient(loss) for name, loss in losses.items()}
+
+    def joint(self, batch: Batch, next_action: Annotated[Tensor, "B A"]) -> Joint:
+        """What critics with BatchNorm say of (s, a) and of (s', a')."""
+        layers = self.critics.layers
+        next_layers = self.critics.frozen if self.config.learner.half_gradient else layers
+        ends = (batch.obs, batch.action), (batch.next_obs, next_action)
+        return joint_outputs(layers, next_layers, *ends, batch.valid)
+
+    def move_targets(self) -> None:
+        """Those that there are follow the networks."""
+        for name, network in self.networks.items():
+            if name.startswith("target_"):
+                network.follow(self.networks[name.removeprefix("target_")], self.config.learner.tau)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Matrix products in bf16, if so configured; parameters, losses, targets and discounts keep their precision."""

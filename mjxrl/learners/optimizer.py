@@ -19,15 +19,22 @@ class Adam:
         values: updated in place.
         parameters: views of `values`, in order, that losses are differentiated by.
         lr: step size.
+        beta1: decay of the first moments.
         weight_decay: AdamW's (Loshchilov and Hutter 2017, arXiv 1711.05101): each step also takes this fraction,
             times the step size, off every parameter. 0 is Adam.
     """
 
     def __init__(
-        self, values: Annotated[Tensor, "P"], parameters: list[Tensor], lr: float, weight_decay: float = 0.0
+        self,
+        values: Annotated[Tensor, "P"],
+        parameters: list[Tensor],
+        lr: float,
+        *,
+        beta1: float = 0.9,
+        weight_decay: float = 0.0,
     ) -> None:
         self._values, self._parameters = values.detach(), parameters
-        self._first_lr, self._weight_decay = lr, weight_decay
+        self._first_lr, self._beta1, self._weight_decay = lr, beta1, weight_decay
         # On CUDA a step may be part of a CUDA graph: its size is then read from the device.
         self.lr: float | Tensor = torch.tensor(lr, device=values.device) if values.is_cuda else lr
         self._state = {
@@ -53,7 +60,7 @@ class Adam:
             fused=True,
             capturable=self._values.is_cuda,
             amsgrad=False,
-            beta1=0.9,
+            beta1=self._beta1,
             beta2=0.999,
             lr=self.lr,
             weight_decay=self._weight_decay,

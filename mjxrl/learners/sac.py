@@ -16,8 +16,8 @@ from mjxrl.learners.algorithm import CriticGradient, Entropy, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
+from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import actor_outputs, critic_outputs
-from mjxrl.networks.parameters import Layer
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
 
@@ -72,15 +72,22 @@ def sac_target(
     return value.target(batch, critic_outputs(target_critics, batch.next_obs, next_action), -alpha * log_prob)
 
 
-def sac_critic_loss(
-    critics: Sequence[Layer], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
-) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B"]]:
-    """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), and the Q-values.
+def sac_error(
+    outputs: Annotated[Tensor, "E B out"], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
+) -> Annotated[Tensor, ""]:
+    """J_Q = sum_i mean 1/2 (Q_i(s, a) - y)^2 (eq. 5), of what the critics say.
 
     With a categorical critic the error is a cross-entropy instead.
     """
+    return 0.5 * masked_mean(value.error(outputs, target), batch.valid).sum()
+
+
+def sac_critic_loss(
+    critics: Sequence[Layer], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
+) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B"]]:
+    """J_Q, and the Q-values."""
     outputs = critic_outputs(critics, batch.obs, batch.action)
-    return 0.5 * masked_mean(value.error(outputs, target), batch.valid).sum(), value.q(outputs.detach())
+    return sac_error(outputs, batch, target, value), value.q(outputs.detach())
 
 
 def sac_actor_loss(
@@ -123,7 +130,9 @@ class SAC(ActorCritic):
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
         self._trained_log_alpha = self.log_alpha.detach().requires_grad_()
-        self.optimizers["temperature"] = Adam(self.log_alpha, [self._trained_log_alpha], settings.temperature_lr)
+        self.optimizers["temperature"] = Adam(
+            self.log_alpha, [self._trained_log_alpha], settings.temperature_lr, beta1=config.learner.adam_beta1
+        )
 
     def parts(self) -> dict[str, Part]:
         return {**super().parts(), "log_alpha": self.log_alpha}
@@ -144,12 +153,28 @@ class SAC(ActorCritic):
         return best_action(self.actor.frozen, obs)
 
     def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
+        if not self.has_targets:
+            return self._joint_gradient(batch, noise[0])
         with torch.no_grad(), self.autocast():
             alpha = self.log_alpha.exp()
-            target = sac_target(self.actor.frozen, self.target_critics.frozen, batch, noise[0], alpha, self.value)
+            target = sac_target(
+                self.actor.frozen, self.networks["target_critics"].frozen, batch, noise[0], alpha, self.value
+            )
         with self.autocast():
             loss, q = sac_critic_loss(self.critics.layers, batch, target, self.value)
         return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
+
+    def _joint_gradient(self, batch: Batch, noise: Annotated[Tensor, "B A"]) -> CriticGradient:
+        """With BatchNorm the critics are their own targets."""
+        with self.autocast():
+            with torch.no_grad():
+                alpha = self.log_alpha.exp()
+                next_action, log_prob = squashed_sample(policy(self.actor.frozen, batch.next_obs), noise)
+            outputs, next_outputs, statistics = self.joint(batch, next_action)
+            target = self.value.target(batch, next_outputs, -alpha * log_prob)
+            loss = sac_error(outputs, batch, target, self.value)
+        q = self.value.q(outputs.detach())
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, statistics)
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         alpha, which = self.log_alpha.exp(), self.config.learner.actor_q
@@ -165,4 +190,4 @@ class SAC(ActorCritic):
         return PolicyGradient(self.gradients(**losses), loss.detach(), action, entropy)
 
     def update_targets(self, policy_moved: bool) -> None:
-        self.target_critics.follow(self.critics, self.config.learner.tau)
+        self.move_targets()

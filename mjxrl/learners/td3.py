@@ -14,14 +14,21 @@ from mjxrl.learners.actor_critic import ActorCritic, over_worlds
 from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
+from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import actor_outputs, critic_outputs
-from mjxrl.networks.parameters import Layer
 from mjxrl.replay import Batch
 
 
 def policy(actor: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Annotated[Tensor, "B A"]:
     """pi(s), in [-1, 1]."""
     return actor_outputs(actor, obs).tanh()
+
+
+def smoothed_action(
+    actor: Sequence[Layer], obs: Annotated[Tensor, "B O"], noise: Annotated[Tensor, "B A"], sigma: float, clip: float
+) -> Annotated[Tensor, "B A"]:
+    """pi(s) + eps, eps ~ clip(N(0, sigma), -c, c): target policy smoothing (section 5.3); noise is standard normal."""
+    return (policy(actor, obs) + (sigma * noise).clamp(-clip, clip)).clamp(-1, 1)
 
 
 def td3_target(
@@ -36,19 +43,25 @@ def td3_target(
 ) -> Annotated[Tensor, "B *K"]:
     """Clipped double Q-learning (eq. 10) with target policy smoothing (section 5.3), or K atoms of it.
 
-    y = r + gamma min_i Q'_i(s', pi'(s') + eps),  eps ~ clip(N(0, sigma), -c, c); noise is standard normal.
+    y = r + gamma min_i Q'_i(s', pi'(s') + eps).
     """
-    epsilon = (target_noise * noise).clamp(-noise_clip, noise_clip)
-    next_action = (policy(target_actor, batch.next_obs) + epsilon).clamp(-1, 1)
+    next_action = smoothed_action(target_actor, batch.next_obs, noise, target_noise, noise_clip)
     return value.target(batch, critic_outputs(target_critics, batch.next_obs, next_action))
+
+
+def td3_error(
+    outputs: Annotated[Tensor, "E B out"], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
+) -> Annotated[Tensor, ""]:
+    """sum_i mean (y - Q_i(s, a))^2 (algorithm 1), of what the critics say."""
+    return masked_mean(value.error(outputs, target), batch.valid).sum()
 
 
 def td3_critic_loss(
     critics: Sequence[Layer], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
 ) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B"]]:
-    """sum_i mean (y - Q_i(s, a))^2 (algorithm 1), and the Q-values."""
+    """The error of the critics, and the Q-values."""
     outputs = critic_outputs(critics, batch.obs, batch.action)
-    return masked_mean(value.error(outputs, target), batch.valid).sum(), value.q(outputs.detach())
+    return td3_error(outputs, batch, target, value), value.q(outputs.detach())
 
 
 def td3_actor_loss(
@@ -66,8 +79,8 @@ class TD3(ActorCritic):
 
     def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
         super().__init__(config, sizes, device, dtype)
-        self.target_actor = self.actor.copy()
-        self.networks["target_actor"] = self.target_actor
+        if self.has_targets:
+            self.networks["target_actor"] = self.actor.copy()
 
     def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
         """clip(pi(s) + N(0, sigma), -1, 1). sigma may rise evenly from the first world to the last (Li et al. 2023,
@@ -85,10 +98,12 @@ class TD3(ActorCritic):
 
     def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
         settings = self.config.td3
+        if not self.has_targets:
+            return self._joint_gradient(batch, noise[0])
         with torch.no_grad(), self.autocast():
             target = td3_target(
-                self.target_actor.frozen,
-                self.target_critics.frozen,
+                self.networks["target_actor"].frozen,
+                self.networks["target_critics"].frozen,
                 batch,
                 noise[0],
                 target_noise=settings.target_noise,
@@ -99,6 +114,18 @@ class TD3(ActorCritic):
             loss, q = td3_critic_loss(self.critics.layers, batch, target, self.value)
         return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
 
+    def _joint_gradient(self, batch: Batch, noise: Annotated[Tensor, "B A"]) -> CriticGradient:
+        """With BatchNorm the networks are their own targets."""
+        sigma, clip = self.config.td3.target_noise, self.config.td3.target_noise_clip
+        with self.autocast():
+            with torch.no_grad():
+                next_action = smoothed_action(self.actor.frozen, batch.next_obs, noise, sigma, clip)
+            outputs, next_outputs, statistics = self.joint(batch, next_action)
+            target = self.value.target(batch, next_outputs)
+            loss = td3_error(outputs, batch, target, self.value)
+        q = self.value.q(outputs.detach())
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, statistics)
+
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         which = self.config.learner.actor_q
         with self.autocast():
@@ -107,5 +134,4 @@ class TD3(ActorCritic):
 
     def update_targets(self, policy_moved: bool) -> None:
         if policy_moved:
-            self.target_critics.follow(self.critics, self.config.learner.tau)
-            self.target_actor.follow(self.actor, self.config.learner.tau)
+            self.move_targets()

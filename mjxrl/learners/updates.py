@@ -71,6 +71,8 @@ class Updates:
         """One update on a prepared batch: of the critics, of the policy if it is due, and of the targets."""
         critics, policy = self._critic_gradient(batch, noise), None
         self._step(critics.gradients)
+        if critics.statistics is not None:
+            self._algorithm.critics.observe(critics.statistics)
         if policy_due:
             policy = self._policy_gradient(batch, noise)
             self._step(policy.gradients)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import critic_outputs, first_member
-from mjxrl.networks.parameters import Layer
 from mjxrl.replay import Batch
 
 

@@ -18,7 +18,8 @@ def per_update(config: Config, obs_size: int, action_size: int) -> float:
 
         critic update   targets          F_a + E F_c
                         forward          E F_c
-                        backward         E F_c  (weights)  +  E (F_c - f_c)  (inputs, of every layer but the first)
+                        backward         E F_c  (weights)  +  E (F_c - f_c)  (inputs, of every layer but the first);
+                                         with BatchNorm twice that, unless half the gradient is left out
         policy update   forward          F_a + n F_c
                         backward         n (F_c - f_c + 2 B A h)  (critics: no weights, and of the inputs the action)
                                          F_a + (F_a - f_a)  (actor)
@@ -35,7 +36,8 @@ def per_update(config: Config, obs_size: int, action_size: int) -> float:
     actor_first, critic_first = forward(actor[:1], batch), forward(critic[:1], batch)
     climbed = 1 if settings.actor_q == "first" else critics
 
-    critic_update = actor_pass + critics * (4 * critic_pass - critic_first)
+    backward = 2 if settings.critic_norm == "batch" and not settings.half_gradient else 1
+    critic_update = actor_pass + critics * (2 * critic_pass + backward * (2 * critic_pass - critic_first))
     through_critics = 2 * critic_pass - critic_first + 2 * batch * action_size * critic[0][1]
     policy_update = climbed * through_critics + 3 * actor_pass - actor_first
     return critic_update + policy_update / settings.policy_delay

@@ -13,22 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mjxrl.networks.parameters import Layer
-
-ACTIVATIONS = {"relu": torch.relu_, "silu": F.silu}  # in place: no backward needs the value before it
+from mjxrl.networks import batch_norm
+from mjxrl.networks.layers import ACTIVATIONS, Layer, product
 
 
 def _activate(layer: Layer, x: Tensor) -> Tensor:
     if layer.gain is not None and layer.shift is not None:
         x = torch.addcmul(layer.shift, F.layer_norm(x, x.shape[-1:]), layer.gain)
     return ACTIVATIONS[layer.activation](x)
-
-
-def _output(layer: Layer, x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E B out"]:
-    if layer.weight.shape[-1] == 1:
-        # A matrix product would have an outer product as its gradient, by far the slowest step of a critic update.
-        return (x * layer.weight.transpose(1, 2)).sum(-1, keepdim=True) + layer.bias
-    return torch.baddbmm(layer.bias, x, layer.weight)
 
 
 def actor_outputs(layers: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Annotated[Tensor, "B out"]:
@@ -45,7 +37,9 @@ def actor_outputs(layers: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Ann
 def critic_outputs(
     layers: Sequence[Layer], obs: Annotated[Tensor, "B O"], action: Annotated[Tensor, "B A"]
 ) -> Annotated[Tensor, "E B out"]:
-    """What E critics say."""
+    """What E critics say; those with BatchNorm, under their running statistics."""
+    if layers[0].mean is not None:
+        return batch_norm.running_outputs(layers, obs, action).to(obs.dtype)
     first, members, split = layers[0], layers[0].weight.shape[0], obs.shape[-1]
     if action.requires_grad:
         # The policy gradient asks for dQ/da only; kept apart, the product with the observation needs no gradient.
@@ -57,7 +51,7 @@ def critic_outputs(
     x = _activate(first, x)
     for layer in layers[1:-1]:
         x = _activate(layer, torch.baddbmm(layer.bias, x, layer.weight))
-    return _output(layers[-1], x).to(obs.dtype)  # autocast ends here
+    return product(layers[-1], x).to(obs.dtype)  # autocast ends here
 
 
 def first_member(layers: Sequence[Layer]) -> list[Layer]:

@@ -7,43 +7,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from mjxrl.errors import MisfitError
+from mjxrl.networks.batch_norm import MOMENTUM
+from mjxrl.networks.layers import Layer
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.storage.state import State, flatten, restore
 
 
-class Layer(NamedTuple):
-    """One linear layer of E members, followed by LayerNorm if it has a gain and, if hidden, by its activation."""
-
-    weight: Annotated[Tensor, "E in out"]
-    bias: Annotated[Tensor, "E 1 out"]
-    gain: Annotated[Tensor, "E 1 out"] | None
-    shift: Annotated[Tensor, "E 1 out"] | None
-    activation: str
-
-
 class Network:
-    """The parameters of what `spec` describes, with copies of these values, by name.
+    """The parameters of what `spec` describes, and its running statistics, with copies of these values, by name.
 
     Raises:
         MisfitError: a value is missing or of another shape.
     """
 
     def __init__(self, spec: NetworkSpec, values: Mapping[str, Tensor]) -> None:
-        shapes = spec.shapes
+        shapes = spec.shapes | spec.statistics
         if misfits := [name for name, shape in shapes.items() if name not in values or values[name].shape != shape]:
             raise MisfitError(f"parameters do not fit the network: {', '.join(misfits)}")
         self.spec = spec
-        self.flat = torch.cat([values[name].reshape(-1) for name in shapes])
-        views = self.flat.split([math.prod(shape) for shape in shapes.values()])
-        self._named = {name: view.view(shapes[name]) for name, view in zip(shapes, views, strict=True)}
-        trained = {name: view.detach().requires_grad_() for name, view in self._named.items()}
-        self.frozen, self.layers = _layers(spec, self._named), _layers(spec, trained)
+        self.flat, named = _flat(values, spec.shapes)
+        self.statistics, running = _flat(values, spec.statistics) if spec.statistics else (None, {})
+        self._named = named | running
+        trained = {name: view.detach().requires_grad_() for name, view in named.items()}
+        self.frozen, self.layers = _layers(spec, self._named), _layers(spec, trained | running)
         self.parameters = list(trained.values())
 
     def copy(self) -> Network:
@@ -55,12 +47,18 @@ class Network:
         """Polyak averaging, theta' <- tau theta + (1 - tau) theta' (Lillicrap et al. 2015, arXiv 1509.02971)."""
         self.flat.lerp_(source.flat, tau)
 
+    @torch.no_grad()
+    def observe(self, statistics: Annotated[Tensor, "S"]) -> None:
+        """Move the running statistics towards a batch's, which are in the order of `spec.statistics`."""
+        if self.statistics is not None:
+            self.statistics.lerp_(statistics, 1 - MOMENTUM)
+
     def state_dict(self) -> State:
-        """Copies of the parameters by name."""
+        """Copies of parameters and statistics by name."""
         return flatten(self._named)
 
     def load_state_dict(self, state: State) -> None:
-        """Copy saved parameters in."""
+        """Copy saved ones in."""
         restore(self._named, state)
 
 
@@ -85,12 +83,25 @@ def new_network(
         else:
             bound = (output_scale if int(layer) == len(spec.hidden) else 1.0) / math.sqrt(fan_in)
             values[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    values |= {name: torch.full(shape, float(name.endswith("var"))) for name, shape in spec.statistics.items()}
     return Network(spec, {name: value.to(device, dtype) for name, value in values.items()})
 
 
 def _layers(spec: NetworkSpec, named: dict[str, Tensor]) -> list[Layer]:
-    act = spec.activation
+    vectors = "gain", "shift", "mean", "var"
     return [
-        Layer(named[f"{i}.weight"], named[f"{i}.bias"], named.get(f"{i}.gain"), named.get(f"{i}.shift"), act)
+        Layer(
+            named[f"{i}.weight"],
+            named[f"{i}.bias"],
+            activation=spec.activation,
+            **{name: named.get(f"{i}.{name}") for name in vectors},
+        )
         for i in range(len(spec.products))
     ]
+
+
+def _flat(values: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """One tensor with copies of the values that `shapes` name, and views of it by name."""
+    flat = torch.cat([values[name].reshape(-1) for name in shapes])
+    views = flat.split([math.prod(shape) for shape in shapes.values()])
+    return flat, {name: view.view(shapes[name]) for name, view in zip(shapes, views, strict=True)}

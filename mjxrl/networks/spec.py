@@ -28,8 +28,8 @@ class NetworkSpec:
     """Width of the last layer."""
     members: int = 1
     """E"""
-    layer_norm: bool = False
-    """LayerNorm after each hidden layer."""
+    norm: str = "none"
+    """none | layer (LayerNorm after each hidden layer) | batch (BatchNorm before each layer)."""
     activation: str = "relu"
     """relu | silu, after each hidden layer."""
 
@@ -44,13 +44,29 @@ class NetworkSpec:
 
     @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:
-        """Every parameter by name: weights (E, in, out); biases, and LayerNorm's gains and shifts, (E, 1, out)."""
+        """Every parameter by name: weights (E, in, out), biases (E, 1, out); gains and shifts, of LayerNorm
+        (E, 1, out), of BatchNorm, which the first layer has without, (E, 1, in)."""
         shapes = {}
         for i, (fan_in, fan_out) in enumerate(self.products):
-            vectors = ("bias", "gain", "shift") if self.layer_norm and i < len(self.hidden) else ("bias",)
             shapes[f"{i}.weight"] = (self.members, fan_in, fan_out)
-            shapes |= {f"{i}.{name}": (self.members, 1, fan_out) for name in vectors}
+            shapes[f"{i}.bias"] = (self.members, 1, fan_out)
+            normalised = {"none": 0, "layer": fan_out if i < len(self.hidden) else 0, "batch": fan_in if i else 0}
+            if width := normalised[self.norm]:
+                shapes |= {f"{i}.{name}": (self.members, 1, width) for name in ("gain", "shift")}
         return shapes
+
+    @property
+    def statistics(self) -> dict[str, tuple[int, int, int]]:
+        """BatchNorm's running statistics by name: means and variances of what goes into each layer, (E, 1, in);
+        (1, 1, in) of the first, which is the same for all members."""
+        if self.norm != "batch":
+            return {}
+        widths = [fan_in for fan_in, _ in self.products]
+        return {
+            f"{i}.{name}": (self.members if i else 1, 1, width)
+            for i, width in enumerate(widths)
+            for name in ("mean", "var")
+        }
 
     @property
     def parameters(self) -> int:
@@ -77,6 +93,6 @@ def critic_spec(config: Config, obs_size: int, action_size: int) -> NetworkSpec:
         hidden=settings.critic_hidden,
         outputs=settings.atoms if settings.critic == "categorical" else 1,
         members=settings.num_critics,
-        layer_norm=settings.layer_norm,
+        norm=settings.critic_norm,
         activation=settings.critic_activation,
     )

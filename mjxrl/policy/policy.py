@@ -21,7 +21,8 @@ from torch import Tensor
 
 from mjxrl.errors import PolicyError
 from mjxrl.learners import sac, td3
-from mjxrl.networks.parameters import Layer, Network
+from mjxrl.networks.layers import Layer
+from mjxrl.networks.parameters import Network
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.networks.statistics import RunningNorm
 from mjxrl.storage.files import write_atomically

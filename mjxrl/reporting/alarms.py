@@ -41,8 +41,8 @@ def q_diverges(rows: Sequence[Row], config: Config) -> str | None:
     allowed = largest * newest[-1].get(SCALE, 1.0)
     return (
         f"Q diverges: targets reach {newest[-1]['learner/target_q_max']:.3g}, rewards allow {allowed:.3g}. "
-        "Try --learner.layer-norm, a smaller --learner.tau or --learner.critic-lr, fewer --learner.updates-per-step, "
-        "or --learner.scale-rewards with --learner.critic categorical"
+        "Try --learner.critic-norm layer, a smaller --learner.tau or --learner.critic-lr, fewer "
+        "--learner.updates-per-step, or --learner.scale-rewards with --learner.critic categorical"
     )
 
 
@@ -85,7 +85,7 @@ def evaluation_stalls(rows: Sequence[Row], config: Config) -> str | None:
     return (
         f"evaluation stalls at {returns[-1]:.1f}, far below its best of {best:.1f} (checkpoints/best). "
         "Try a smaller --learner.actor-lr or --learner.tau, --learner.lr-schedule linear, a larger --replay.capacity, "
-        "or --learner.layer-norm"
+        "or --learner.critic-norm layer"
     )
 
 

@@ -145,7 +145,8 @@ def learner_bytes(config: Config) -> float:
     (obs_size, action_size), settings = widths(config), config.learner
     actor, critics = actor_spec(config, obs_size, action_size), critic_spec(config, obs_size, action_size)
     batch = settings.batch_size
-    update = batch * (5 * (actor.units + critics.units) + 4 * (obs_size + action_size))  # both ways, online and target
+    kept = 10 if settings.critic_norm == "batch" else 5  # of each unit: both ways, online and target
+    update = batch * (5 * actor.units + kept * critics.units + 4 * (obs_size + action_size))
     draws = settings.updates_per_step * batch * (2 * action_size + 16)
     acting = config.num_envs * (actor.units + 4 * obs_size)
     return 4.0 * (5 * (actor.parameters + critics.parameters) + update + draws + acting)

@@ -176,10 +176,13 @@ def introduction(config: Config, machine: Machine, path: Path) -> list[str]:
     return lines + ([f"there is a GPU, but {unused}"] if unused else []) + ([notice] if notice else [])
 
 
+NORMS = {"none": "", "layer": " with LayerNorm", "batch": " with BatchNorm"}
+
+
 def in_words(config: Config) -> str:
     """What a run learns from, on one line."""
     learner = config.learner
-    critic = f"{learner.num_critics} {learner.critic} critics" + (" with LayerNorm" if learner.layer_norm else "")
+    critic = f"{learner.num_critics} {learner.critic} critics" + NORMS[learner.critic_norm]
     widths = "x".join(map(str, learner.critic_hidden))
     compiled = ", compiled (up to a minute the first time)" if learner.compile else ""
     return (

@@ -35,7 +35,12 @@ WORDS = [
     "8,8",
 ]
 UNKNOWN = ["--lerner.gamma 1", "--num-env 3", "--task.no-such-thing 1", "--learner 5", "--sac.gamma=0.9", "lost", "-v"]
-SWITCHES = ["--learner.layer-norm=yes", "--checkpoint.replay=no", "--task.reset-noise-scale x", "--run-dir /proc/run"]
+SWITCHES = [
+    "--learner.normalize-obs=yes",
+    "--checkpoint.replay=no",
+    "--task.reset-noise-scale x",
+    "--run-dir /proc/run",
+]
 
 
 def refuses(path: str, hint: Any, word: str) -> bool:

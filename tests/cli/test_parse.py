@@ -53,10 +53,10 @@ class TestConfig:
 
     def test_selectors_choose_the_defaults_and_words_override_them(self) -> None:
         argv = [*ON_CPU, "--env", "HalfCheetah-v5", "--algo=td3", "--num_envs", "16", "--learner.gamma", "0.9"]
-        config = parse_config([*argv, "--task.ctrl_cost_weight", "0.3", "--learner.layer-norm"])
+        config = parse_config([*argv, "--task.ctrl_cost_weight", "0.3", "--learner.normalize-obs"])
         assert (config.env, config.algo, config.num_envs) == ("HalfCheetah-v5", "td3", 16)
         assert (config.learner.updates_per_step, config.learner.policy_delay) == (16, 2)
-        assert (config.learner.gamma, config.learner.layer_norm) == (0.9, True)
+        assert (config.learner.gamma, config.learner.normalize_obs) == (0.9, True)
         assert (config.task.ctrl_cost_weight, config.task.forward_reward_weight) == (0.3, 1.0)
         assert parse_config([*argv, "--task.max-episode-steps", "7"]).task.max_episode_steps == 7
 
@@ -119,8 +119,8 @@ class TestRefusals:
             ("--learner.actor-lr fast", "--learner.actor-lr fast: allowed: ", "to 1"),
             ("--learner.actor-hidden 64 x", "--learner.actor-hidden 64 x: allowed: ", "at least 1"),
             ("--learner.actor-hidden", "--learner.actor-hidden (no value): allowed: ", "at least 1"),
-            ("--learner.layer-norm=yes", "--learner.layer-norm yes: allowed: ", "no value, the flag alone"),
-            ("--learner.layer-norm yes", "yes: not expected here", "--help"),
+            ("--learner.normalize-obs=yes", "--learner.normalize-obs yes: allowed: ", "no value, the flag alone"),
+            ("--learner.normalize-obs yes", "yes: not expected here", "--help"),
             ("--learner.batch-size 256 --replay.capacity 200", "--learner.batch-size 256: allowed: ", "200"),
             ("--task.healthy-z-range 1", "--task.healthy-z-range 1: allowed: ", "2 values, each a number"),
             ("--task.max-episode-steps 0", "--task.max-episode-steps 0: allowed: ", "a whole number, at least 1"),
@@ -173,7 +173,9 @@ class TestRefusals:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
     @given(
         st.lists(
-            st.sampled_from(["--seed", "--num-envs", "--algo", "--learner.layer-norm", "--learner.actor-hidden", "--x"])
+            st.sampled_from(
+                ["--seed", "--num-envs", "--algo", "--learner.normalize-obs", "--learner.actor-hidden", "--x"]
+            )
             | st.sampled_from(["3", "-1", "", "=", "x y", "sac", "--seed=", "--", "-", "None", "--algo=td3"]),
             max_size=6,
         )
@@ -189,9 +191,9 @@ class TestRefusals:
 class TestFlags:
     def test_both_spellings_and_the_negative_of_a_switch(self) -> None:
         flags = flags_of(Config())
-        assert flags["--learner.no-layer-norm"][0] == flags["--learner.layer-norm"][0] == "learner.layer_norm"
-        words = read(["--num_envs", "3", "loose", "--learner.no_layer_norm"], flags)
-        assert words == ({"num_envs": 3, "learner.layer_norm": False}, ["loose"], [])
+        assert flags["--learner.no-normalize-obs"][0] == flags["--learner.normalize-obs"][0] == "learner.normalize_obs"
+        words = read(["--num_envs", "3", "loose", "--learner.no_normalize_obs"], flags)
+        assert words == ({"num_envs": 3, "learner.normalize_obs": False}, ["loose"], [])
 
     def test_a_dash_starts_a_flag_unless_it_is_a_negative_number(self) -> None:
         words = read(["--lerner", "1", "-v", "--seed", "-1", "--run-dir", "-x"], flags_of(Config()))

@@ -57,7 +57,7 @@ def test_a_cpu_makes_one_update_per_transition_in_the_papers_form(algo: Algorith
     assert (learner.batch_size, learner.n_step, learner.gamma, learner.tau) == (256, 1, 0.99, 0.005)
     assert learner.warmup_steps == 10_000
     assert learner.actor_hidden == learner.critic_hidden == (256, 256)
-    assert not learner.layer_norm and learner.critic == "scalar" and learner.critic_activation == "relu"
+    assert learner.critic_norm == "none" and learner.critic == "scalar" and learner.critic_activation == "relu"
     assert learner.actor_q == {"td3": "first", "sac": "min"}[algo]
     assert (learner.weight_decay, learner.lr_schedule, learner.bf16) == (0, "constant", False)
 
@@ -67,7 +67,7 @@ def test_laptop_is_few_worlds_and_narrow_networks_otherwise_the_papers(algo: Alg
     env = "HalfCheetah-v5"
     laptop, paper = (default_config(env, algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
     assert laptop == default_config(env, algo, device="cpu")  # nothing else said
-    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "layer_norm": True, "compile": True}
+    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "critic_norm": "layer", "compile": True}
     every = {name: {"every": steps} for name, steps in (("log", 5_000), ("eval", 10_000), ("checkpoint", 50_000))}
     assert laptop == merged(paper, {"preset": "laptop", "learner": narrow, **every})
 

@@ -23,7 +23,8 @@ needs_compiler = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("cl
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"policy_delay": 3, "n_step": 3, "normalize_obs": True, "lr_schedule": "linear"},
-    {"critic": "categorical", "atoms": 11, "scale_rewards": True, "policy_delay": 2, "layer_norm": True},
+    {"critic": "categorical", "atoms": 11, "scale_rewards": True, "policy_delay": 2, "critic_norm": "layer"},
+    {"critic_norm": "batch", "half_gradient": True, "policy_delay": 3, "adam_beta1": 0.5},
 ]
 
 

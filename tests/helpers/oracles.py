@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import critic_outputs
-from mjxrl.networks.parameters import Layer, Network, new_network
+from mjxrl.networks.parameters import Network, new_network
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.replay import Batch
 
@@ -26,6 +27,35 @@ def mlp(parameters: dict[str, np.ndarray], member: int, x: np.ndarray) -> np.nda
         if i < count - 1:
             x = np.maximum(x, 0)
     return x
+
+
+def batch_norm_joint(parameters, member, here, there, valid, constants=None):
+    """What one critic with BatchNorm says of both halves of a batch, (B, in) each; what went into its layers of the
+    second half; and their means and variances. `constants` are to be counted in place of what goes in."""
+    count, keep = len({name.split(".")[0] for name in parameters}), np.asarray(valid) > 0
+    inputs, moments = [], []
+    for i in range(count):
+        if i:
+            here, there = np.maximum(here, 0), np.maximum(there, 0)
+        inputs.append(there)
+        counted = np.concatenate([here[keep], (there if constants is None else constants[i])[keep]])
+        moments.append((counted.mean(0), counted.var(0)))
+        here, there = (_linear(parameters, member, i, x, *moments[i]) for x in (here, there))
+    return here, there, inputs, moments
+
+
+def batch_norm_running(parameters, member, x):
+    for i in range(len({name.split(".")[0] for name in parameters})):
+        mean, var = (parameters[f"{i}.{name}"][member if i else 0] for name in ("mean", "var"))
+        x = _linear(parameters, member, i, np.maximum(x, 0) if i else x, mean, var)
+    return x
+
+
+def _linear(parameters, member, i, x, mean, var):
+    x = (x - mean) / np.sqrt(var + 1e-3)
+    if i:
+        x = x * parameters[f"{i}.gain"][member] + parameters[f"{i}.shift"][member]
+    return x @ parameters[f"{i}.weight"][member] + parameters[f"{i}.bias"][member]
 
 
 def q_function(parameters, member, obs, action):
@@ -82,7 +112,7 @@ def numeric_gradient(loss, parameters: dict[str, np.ndarray]) -> dict[str, np.nd
 
 def assert_gradient(loss: torch.Tensor, network: Network, wanted: dict[str, np.ndarray]) -> None:
     got = torch.autograd.grad(loss, network.parameters)
-    names = list(network.state_dict())
+    names = list(network.spec.shapes)
     for name, gradient in zip(names, got, strict=True):
         np.testing.assert_allclose(gradient.numpy(), wanted[name], atol=1e-7, rtol=1e-6, err_msg=name)
 

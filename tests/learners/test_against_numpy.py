@@ -29,17 +29,17 @@ from tests.helpers.oracles import (
     squashed_gaussian,
 )
 
-CASES = [(2, False), (1, False), (3, True)]  # critics, LayerNorm
+CASES = [(2, "none"), (1, "none"), (3, "layer")]  # critics, norm
 
 
-@pytest.mark.parametrize(("members", "layer_norm"), CASES)
-def test_td3(batch, noise, members, layer_norm):
+@pytest.mark.parametrize(("members", "norm"), CASES)
+def test_td3(batch, noise, members, norm):
     data, eps = as_numpy(batch), noise.numpy()
     actor, actor_np = make_network((OBS, 6, 5, ACTION), 1)
     target_actor, target_actor_np = make_network((OBS, 6, 5, ACTION), 2)
     sizes = (OBS + ACTION, 7, 6, 1)
-    critics, critics_np = make_network(sizes, 3, members=members, layer_norm=layer_norm)
-    targets, targets_np = make_network(sizes, 4, members=members, layer_norm=layer_norm)
+    critics, critics_np = make_network(sizes, 3, members=members, norm=norm)
+    targets, targets_np = make_network(sizes, 4, members=members, norm=norm)
 
     smoothed = np.tanh(mlp(target_actor_np, 0, data["next_obs"])) + np.clip(0.4 * eps, -0.5, 0.5)
     wanted = bootstrapped(data, min_q(targets_np, data["next_obs"], np.clip(smoothed, -1, 1)))
@@ -62,13 +62,13 @@ def test_td3(batch, noise, members, layer_norm):
     assert_gradient(loss, actor, numeric_gradient(actor_loss, actor_np))
 
 
-@pytest.mark.parametrize(("members", "layer_norm"), CASES)
-def test_sac(batch, noise, members, layer_norm):
+@pytest.mark.parametrize(("members", "norm"), CASES)
+def test_sac(batch, noise, members, norm):
     data, eps, alpha = as_numpy(batch), noise.numpy(), 0.3
     actor, actor_np = make_network((OBS, 6, 5, 2 * ACTION), 1)
     sizes = (OBS + ACTION, 7, 6, 1)
-    critics, critics_np = make_network(sizes, 3, members=members, layer_norm=layer_norm)
-    targets, targets_np = make_network(sizes, 4, members=members, layer_norm=layer_norm)
+    critics, critics_np = make_network(sizes, 3, members=members, norm=norm)
+    targets, targets_np = make_network(sizes, 4, members=members, norm=norm)
 
     next_action, log_prob = squashed_gaussian(actor_np, data["next_obs"], eps)
     wanted = bootstrapped(data, min_q(targets_np, data["next_obs"], next_action) - alpha * log_prob)

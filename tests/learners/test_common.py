@@ -60,10 +60,11 @@ def test_same_seed_same_updates(algo):
 
 
 @both
-def test_state_round_trip_continues_bit_for_bit(algo):
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_state_round_trip_continues_bit_for_bit(algo, norm):
     """Optimizer moments, temperature, targets, statistics and the phase of the policy delay included."""
     replay = filled_replay()
-    settings = {"policy_delay": 3, "normalize_obs": True, "n_step": 3, "layer_norm": True}
+    settings = {"policy_delay": 3, "normalize_obs": True, "n_step": 3, "critic_norm": norm}
     one, two = learner_of(algo, **settings), learner_of(algo, seed=9, **settings)
     g = torch.Generator().manual_seed(7)
     for _ in range(4):
@@ -136,11 +137,12 @@ def test_actor_and_statistics_are_enough_to_act(algo):
 
 
 @both
-def test_nan_in_an_invalid_transition_reaches_nothing(algo):
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_nan_in_an_invalid_transition_reaches_nothing(algo, norm):
     """The same parameters come out whatever the invalid rows contain."""
     results = []
     for poison in (0.0, torch.nan, torch.inf):
-        learner = learner_of(algo, normalize_obs=True)
+        learner = learner_of(algo, normalize_obs=True, critic_norm=norm)
         batch = random_batch()
         for tensor in (batch.obs, batch.action, batch.reward, batch.next_obs):
             tensor[3] = tensor[7] = poison
@@ -157,7 +159,8 @@ def test_nan_in_an_invalid_transition_reaches_nothing(algo):
 
 
 @both
-def test_invalid_transitions_count_for_nothing(algo):
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_invalid_transitions_count_for_nothing(algo, norm):
     """Dropping them from the batch gives the same step."""
     batch = random_batch(torch.float64)
     batch.valid[::3] = 0
@@ -165,7 +168,7 @@ def test_invalid_transitions_count_for_nothing(algo):
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     states = []
     for rows in (torch.ones(16, dtype=torch.bool), keep):
-        learner = learner_of(algo, torch.float64)
+        learner = learner_of(algo, torch.float64, critic_norm=norm)
         part = learner.prepare(Batch(*(tensor[rows] for tensor in batch)))
         draws = noise[: learner.algorithm.noise_per_update, rows]
         measured(learner, part, draws, policy_due=True)
@@ -175,8 +178,9 @@ def test_invalid_transitions_count_for_nothing(algo):
 
 
 @both
-def test_a_batch_without_valid_transitions_moves_nothing_to_nan(algo):
-    learner = learner_of(algo)
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_a_batch_without_valid_transitions_moves_nothing_to_nan(algo, norm):
+    learner = learner_of(algo, critic_norm=norm)
     batch = learner.prepare(random_batch()._replace(valid=torch.zeros(16), reward=torch.full((16,), torch.nan)))
     measured(learner, batch, torch.zeros(learner.algorithm.noise_per_update, 16, ACTION), policy_due=True)
     assert bool(learner.algorithm.critics.flat.isfinite().all()) and bool(learner.algorithm.actor.flat.isfinite().all())
@@ -226,8 +230,9 @@ def test_policy_moves_once_every_delay(algo, delay):
     "settings",
     [
         {"num_critics": 1},
-        {"num_critics": 4, "layer_norm": True},
+        {"num_critics": 4, "critic_norm": "layer"},
         {"n_step": 4},
+        {"critic_norm": "batch"},
         {"actor_hidden": (8,), "critic_hidden": (8, 8, 8)},
         {"normalize_obs": True},
     ],

@@ -91,7 +91,7 @@ def test_compiled_updates_equal_eager_ones(algo: str, settings: dict[str, Any]) 
 @needs_compiler
 @pytest.mark.slow
 @both
-@pytest.mark.parametrize("settings", [{"bf16": True, "policy_delay": 2}, {"layer_norm": True, "policy_delay": 2}])
+@pytest.mark.parametrize("settings", [{"bf16": True, "policy_delay": 2}, {"critic_norm": "layer", "policy_delay": 2}])
 def test_compiled_losses_agree_with_each_option(algo: str, settings: dict[str, Any]) -> None:
     learners = [learner_of(algo, updates_per_step=2, compile=on, **settings) for on in (False, True)]
     rtol = 0.02 if "bf16" in settings else LOSS_TOLERANCE  # bf16 keeps 8 bits, and fused operators round less often

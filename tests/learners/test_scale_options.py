@@ -34,7 +34,7 @@ EVERYTHING = {
     "critic": "categorical",
     "atoms": 11,
     "critic_activation": "silu",
-    "layer_norm": True,
+    "critic_norm": "layer",
     "normalize_obs": True,
     "scale_rewards": True,
     "n_step": 3,
@@ -267,7 +267,7 @@ class TestBf16:
         g = torch.Generator().manual_seed(0)
         for outputs in (1, 11):
             for norm in (False, True):
-                net = new_network(NetworkSpec(7, (16, 16), outputs, members=2, layer_norm=norm), g, "cpu")
+                net = new_network(NetworkSpec(7, (16, 16), outputs, members=2, norm=norm), g, "cpu")
                 with torch.autocast("cpu", torch.bfloat16):
                     out = critic_outputs(net.layers, torch.randn(8, 5), torch.randn(8, 2))
                 assert out.dtype == torch.float32

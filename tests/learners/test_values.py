@@ -98,7 +98,7 @@ def test_targets_and_losses(batch, noise, algo, members):
     data, value = as_numpy(batch), value_of()
     actor, _ = make_network((OBS, 6, ACTION * (1 if algo == "td3" else 2)), 1)
     sizes = (OBS + ACTION, 7, ATOMS)
-    critics, _ = make_network(sizes, 3, members=members, layer_norm=True, activation="silu")
+    critics, _ = make_network(sizes, 3, members=members, norm="layer", activation="silu")
     targets, _ = make_network(sizes, 4, members=members)
     alpha = torch.tensor(0.3, dtype=F64)
     if algo == "td3":

@@ -42,10 +42,10 @@ def module_of(net: Network, member: int) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("members", [1, 2, 5])
-@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("hidden", [(7,), (7, 6, 5)])
-def test_critics_equal_separate_modules_in_value_and_gradient(members, layer_norm, hidden):
-    critics = network((5, *hidden, 1), members=members, layer_norm=layer_norm)
+def test_critics_equal_separate_modules_in_value_and_gradient(members, norm, hidden):
+    critics = network((5, *hidden, 1), members=members, norm=norm)
     critics.flat.add_(0.1 * torch.randn_like(critics.flat))  # gains and shifts too
     obs, action = torch.randn(9, 3, dtype=F64), torch.randn(9, 2, dtype=F64)
     q = q_values(critics.layers, obs, action)
@@ -62,10 +62,10 @@ def test_critics_equal_separate_modules_in_value_and_gradient(members, layer_nor
             torch.testing.assert_close(got[e], wanted)
 
 
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_gradient_by_action_equals_the_modules(layer_norm):
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_gradient_by_action_equals_the_modules(norm):
     """Where the action needs a gradient the first layer is computed in two parts: the same function."""
-    critics = network((5, 8, 8, 1), members=2, layer_norm=layer_norm)
+    critics = network((5, 8, 8, 1), members=2, norm=norm)
     obs = torch.randn(9, 3, dtype=F64)
     action = torch.randn(9, 2, dtype=F64, requires_grad=True)
     q = q_values(critics.frozen, obs, action)
@@ -82,7 +82,7 @@ def test_actor_equals_module():
 
 
 def test_first_member_is_q1():
-    critics = network((5, 8, 1), members=3, layer_norm=True)
+    critics = network((5, 8, 1), members=3, norm="layer")
     obs, action = torch.randn(4, 3, dtype=F64), torch.randn(4, 2, dtype=F64)
     torch.testing.assert_close(
         q_values(first_member(critics.frozen), obs, action)[0], q_values(critics.frozen, obs, action)[0]
@@ -101,7 +101,7 @@ def test_initial_values_are_those_of_torch_linear_and_differ_between_members():
 
 
 def test_all_parameters_are_views_of_one_buffer():
-    net = network((3, 4, 2), members=2, layer_norm=True)
+    net = network((3, 4, 2), members=2, norm="layer")
     net.flat.fill_(3.0)
     assert all(bool((p == 3).all()) for p in net.parameters)
     assert sum(p.numel() for p in net.parameters) == net.flat.numel()

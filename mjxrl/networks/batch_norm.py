@@ -1,0 +1,93 @@
+"""Critics with BatchNorm (Ioffe and Szegedy 2015, arXiv 1502.03167), before each layer, the first one included.
+
+Bhatt et al. (2024), "CrossQ: Batch Normalization in Deep Reinforcement Learning for Greater Sample Efficiency and
+Simplicity", arXiv 1902.05605: (s, a) and (s', a') go through the critics in one batch, so that both are normalised by
+the statistics of both, and no target network is needed. The policy's gradient takes running statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mjxrl.networks.layers import ACTIVATIONS, Layer, product
+
+EPSILON = 1e-3  # added to variances, as in the authors' code
+MOMENTUM = 0.99  # of the running statistics, per update
+
+
+class Joint(NamedTuple):
+    """What critics say of both halves of a batch, and what they were normalised by."""
+
+    outputs: Annotated[Tensor, "E B out"]
+    """Of (s, a)."""
+    next_outputs: Annotated[Tensor, "E B out"]
+    """Of (s', a'), without gradient."""
+    statistics: Annotated[Tensor, "S"]
+    """Means and variances of the batch, layer by layer, without gradient; the running ones if no row is valid."""
+
+
+def running_outputs(
+    layers: Sequence[Layer], obs: Annotated[Tensor, "B O"], action: Annotated[Tensor, "B A"]
+) -> Annotated[Tensor, "E B out"]:
+    """What E critics say under their running statistics."""
+    first, split = layers[0], obs.shape[-1]
+    mean, var = _running(first)
+    # The policy gradient asks for dQ/da only; kept apart, the product with the observation needs no gradient.
+    obs = _normalised(first, obs, mean[..., :split], var[..., :split])
+    action = _normalised(first, action, mean[..., split:], var[..., split:])
+    members = len(first.weight)
+    x = torch.baddbmm(first.bias, obs.expand(members, -1, -1), first.weight[:, :split])
+    x = torch.baddbmm(x, action.expand(members, -1, -1), first.weight[:, split:])
+    for layer in layers[1:]:
+        x = product(layer, _normalised(layer, ACTIVATIONS[layer.activation](x), *_running(layer)))
+    return x
+
+
+def joint_outputs(
+    layers: Sequence[Layer],
+    next_layers: Sequence[Layer],
+    inputs: tuple[Annotated[Tensor, "B O"], Annotated[Tensor, "B A"]],
+    next_inputs: tuple[Annotated[Tensor, "B O"], Annotated[Tensor, "B A"]],
+    valid: Annotated[Tensor, "B"],
+) -> Joint:
+    """(Q(s, a), Q(s', a')), normalised by the statistics of the valid rows of both.
+
+    `next_layers` compute the second half: the same `layers` as in the paper, whose gradient then also goes through what
+    (s', a') contributes to the statistics; or the same numbers without gradient, which is faster: (s', a') is then a
+    constant in the statistics.
+    """
+    through_both = next_layers is layers
+    weight = (valid > 0).to(valid.dtype).unsqueeze(-1)
+    weight = weight / (2 * weight.sum()).clamp(min=1)
+    x, y = torch.cat(inputs, -1).unsqueeze(0), torch.cat(next_inputs, -1).unsqueeze(0)
+    found, known = [], []
+    for i, (layer, next_layer) in enumerate(zip(layers, next_layers, strict=True)):
+        if i:
+            x, y = ACTIVATIONS[layer.activation](x), ACTIVATIONS[layer.activation](y)
+        mean = _sum(weight * x) + _sum(weight * y)
+        var = _sum(weight * (x - mean).square()) + _sum(weight * (y - mean).square())
+        found += [mean.detach().reshape(-1), var.detach().reshape(-1)]
+        known += [known_of.reshape(-1) for known_of in _running(layer)]
+        x = product(layer, _normalised(layer, x, mean, var))
+        moments = (mean, var) if through_both else (mean.detach(), var.detach())
+        y = product(next_layer, _normalised(next_layer, y, *moments))
+    statistics = torch.where(valid.any(), torch.cat(found), torch.cat(known))
+    return Joint(x.to(valid.dtype), y.detach().to(valid.dtype), statistics)  # autocast ends here
+
+
+def _sum(x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E 1 in"]:
+    return x.sum(-2, keepdim=True)
+
+
+def _running(layer: Layer) -> tuple[Tensor, Tensor]:
+    assert layer.mean is not None and layer.var is not None
+    return layer.mean, layer.var
+
+
+def _normalised(layer: Layer, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    x = (x - mean) * torch.rsqrt(var + EPSILON)
+    return x if layer.gain is None or layer.shift is None else torch.addcmul(layer.shift, x, layer.gain)

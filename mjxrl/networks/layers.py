@@ -1,0 +1,36 @@
+"""What every network is made of: a layer's parameters, its product, and the functions between layers."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ACTIVATIONS = {"relu": torch.relu_, "silu": F.silu}  # in place: no backward needs the value before it
+
+
+class Layer(NamedTuple):
+    """One linear layer of E members and, if hidden, its activation.
+
+    LayerNorm, with gain and shift (E, 1, out), comes between the two. BatchNorm, where there is a mean, comes before
+    the layer: its gain and shift are (E, 1, in), and the first layer has none, whose own product they would repeat.
+    """
+
+    weight: Annotated[Tensor, "E in out"]
+    bias: Annotated[Tensor, "E 1 out"]
+    gain: Annotated[Tensor, "E 1 _"] | None
+    shift: Annotated[Tensor, "E 1 _"] | None
+    activation: str
+    mean: Annotated[Tensor, "_ 1 in"] | None = None
+    """Running mean of what goes in; all members of the first layer have one."""
+    var: Annotated[Tensor, "_ 1 in"] | None = None
+
+
+def product(layer: Layer, x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E B out"]:
+    """x W + b of every member."""
+    if layer.weight.shape[-1] == 1:
+        # A matrix product would have an outer product as its gradient, by far the slowest step of a critic update.
+        return (x * layer.weight.transpose(1, 2)).sum(-1, keepdim=True) + layer.bias
+    return torch.baddbmm(layer.bias, x.expand(len(layer.weight), -1, -1), layer.weight)
