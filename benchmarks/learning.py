@@ -12,22 +12,16 @@ runs go side by side as there are cores for.
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
 import tyro
+from pinned_runs import call, complete, groups_of, opened, train
 
 from mjxrl.machine import devices, versions
-from mjxrl.storage import checkpoint
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 
@@ -51,38 +45,14 @@ class Options:
 
 
 def main(options: Options) -> None:
-    report = json.loads(options.json.read_text()) if options.json.exists() else new_report(options)
-    wanted = {name: getattr(options, name) for name in ("minutes", "cores", "episodes")}
-    if any(report[name] != value for name, value in wanted.items()):
-        sys.exit(f"error: --json {options.json}: allowed: a file of runs with the same minutes, cores and episodes")
-    runs: Queue[dict[str, Any]] = Queue()
-    for seed in range(options.seeds):
-        for env in options.env:
-            for who in options.who:
-                key = {"env": env, "who": who, "seed": seed}
-                if not any(key.items() <= run.items() for run in report["runs"]):
-                    runs.put(key)
-    writing = threading.Lock()
-    cores = sorted(os.sched_getaffinity(0))
-    groups = [cores[i : i + options.cores] for i in range(0, len(cores) - options.cores + 1, options.cores)]
-
-    def work(group: list[int]) -> None:
-        while True:
-            try:
-                key = runs.get_nowait()
-            except Empty:
-                return
-            result = train(key, options, group)
-            with writing:
-                report["runs"].append({**key, **result})
-                options.json.write_text(json.dumps(report, indent=2) + "\n")
-                print(*key.values(), f"{statistics.fmean(result['returns']):.0f}", flush=True)
-
-    workers = [threading.Thread(target=work, args=[group]) for group in groups]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    report = opened(options.json, new_report(options), ("minutes", "cores", "episodes"))
+    keys = [
+        {"env": env, "who": who, "seed": seed}
+        for seed in range(options.seeds)
+        for env in options.env
+        for who in options.who
+    ]
+    complete(report, options.json, keys, groups_of(options.cores), lambda key, cores: made(key, options, cores))
     print_table(report)
 
 
@@ -93,45 +63,21 @@ def new_report(options: Options) -> dict[str, Any]:
         "cores": options.cores,
         "episodes": options.episodes,
         "versions": versions.versions() | {name: version(name) for name in ("stable-baselines3", "sbx-rl")},
-        "runs": [],
     }
 
 
-def train(key: dict[str, Any], options: Options, cores: list[int]) -> dict[str, Any]:
+def made(key: dict[str, Any], options: Options, cores: list[int]) -> dict[str, Any]:
     """One run in a process of its own: transitions, updates, and the return of each episode in Gymnasium."""
     package, algo = key["who"].split("-")
-    here, load = Path(__file__).parent, os.getloadavg()
-
-    def call(*command: str) -> str:
-        argv = [sys.executable, *command]
-        pin = {"preexec_fn": lambda: os.sched_setaffinity(0, cores)}
-        done = subprocess.run(argv, capture_output=True, text=True, **pin)
-        if done.returncode:
-            sys.exit(f"{' '.join(argv)} failed:\n{done.stderr}")
-        return done.stdout
-
     common = ["--env", key["env"], "--algo", algo, "--seed", str(key["seed"])]
     if package != "mjxrl":
+        script = str(Path(__file__).parent / "learning_peer.py")
         peer = ["--package", PEERS[package], "--minutes", str(options.minutes), "--threads", str(len(cores))]
-        printed = call(str(here / "learning_peer.py"), *common, *peer, "--episodes", str(options.episodes))
-        return {**json.loads(printed.splitlines()[-1]), "load_average_before": load}
-    with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder) / "run"
-        time_limit = ["--max-minutes", str(options.minutes), "--total-steps", str(10**9)]
-        quiet = ["--eval.every", "0", "--checkpoint.every", "0", "--checkpoint.no-replay"]
-        quiet += ["--eval.final-episodes", str(options.episodes)]
-        setting = ["--preset", "laptop", "--device", "cpu", "--run-dir", str(run_dir)]
-        call(str(here.parent / "scripts" / "train.py"), *common, *setting, *time_limit, *quiet)
-        final = json.loads((run_dir / "final.json").read_text())
-        config = json.loads((run_dir / "config.json").read_text())["config"]
-        updates = checkpoint.read_manifest(run_dir, "latest", {})["updates"]
-    return {
-        "config": config,
-        "steps": final["steps"],
-        "updates": updates,
-        "returns": final["trained"]["returns"],
-        "load_average_before": load,
-    }
+        printed = call(cores, script, *common, *peer, "--episodes", str(options.episodes))
+        return json.loads(printed.splitlines()[-1])
+    limit = ["--max-minutes", str(options.minutes), "--total-steps", str(10**9)]
+    scored = ["--eval.every", "0", "--eval.final-episodes", str(options.episodes)]
+    return train(cores, *common, "--preset", "laptop", "--device", "cpu", *limit, *scored)
 
 
 def print_table(report: dict[str, Any]) -> None:
