@@ -16,7 +16,7 @@ ENDS = (BATCH.obs, BATCH.action), (BATCH.next_obs, NEXT_ACTION)
 
 
 def joint_of(critics, valid=BATCH.valid, ends=ENDS, half=False) -> Joint:
-    return joint_outputs(critics.layers, critics.frozen if half else critics.layers, *ends, valid)
+    return joint_outputs(critics.layers, critics.frozen if half else critics.layers, ends[0], ends[1], valid)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -25,9 +25,8 @@ def test_both_halves_equal_the_oracle(members: int, half: bool) -> None:
     critics, parameters = make_network(SIZES, 1, members=members, norm="batch")
     found = joint_of(critics, half=half)
     for e in range(members):
-        here, there, _, moments = batch_norm_joint(
-            parameters, e, *(np.concatenate(end, -1) for end in ENDS), BATCH.valid
-        )
+        x, y = (np.concatenate(end, -1) for end in ENDS)
+        here, there, _, moments = batch_norm_joint(parameters, e, x, y, BATCH.valid)
         np.testing.assert_allclose(found.outputs[e].detach(), here, rtol=1e-9)
         np.testing.assert_allclose(found.next_outputs[e], there, rtol=1e-9)
         critics.observe(found.statistics)
