@@ -45,3 +45,11 @@ class SavingError(RuntimeError):
 
 class DivergedError(RuntimeError):
     """Most transitions are unusable, or one is and `--on-nan raise` was asked for."""
+
+
+class DriftError(RuntimeError):
+    """The processes of a run no longer hold the same learner."""
+
+
+class PeerError(RuntimeError):
+    """Another process of the run has ended, so this one cannot go on."""

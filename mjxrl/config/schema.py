@@ -7,6 +7,7 @@ Nothing here imports jax, torch or mujoco, so that help and refusals come at onc
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -230,6 +231,15 @@ class Config:
         default = HER_GOALS if getattr(self.task, "sparse", False) else 0
         goals = default if self.replay.her_goals is None else self.replay.her_goals
         return goals / (goals + 1)
+
+    def share(self, ranks: int) -> Config:
+        """What each of so many processes does of it: its worlds, its part of every batch and of the replay."""
+        return dataclasses.replace(
+            self,
+            num_envs=self.num_envs // ranks,
+            learner=dataclasses.replace(self.learner, batch_size=self.learner.batch_size // ranks),
+            replay=dataclasses.replace(self.replay, capacity=-(-self.replay.capacity // ranks)),
+        )
 
     def machine(self) -> devices.Machine:
         """What the run computes on.

@@ -8,6 +8,7 @@ from mjxrl.config import Config
 from mjxrl.learners.learner import Learner
 from mjxrl.learners.sac import SAC
 from mjxrl.learners.td3 import TD3
+from mjxrl.machine.ranks import ALONE, Ranks
 
 __all__ = ["Learner", "make_learner"]
 
@@ -18,7 +19,12 @@ def make_learner(
     action_size: int,
     device: torch.device | str,
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> Learner:
-    """A learner with the algorithm that `config.algo` names, initialised from `config.seed`."""
+    """A learner with the algorithm that `config.algo` names, initialised from `config.seed`.
+
+    Of several `ranks` each has one, of its share of the worlds and of every batch; all learn the same, bit for bit.
+    """
     sizes, kind = (obs_size, action_size), {"td3": TD3, "sac": SAC}[config.algo]
-    return Learner(config, kind(config, sizes, device, dtype), sizes, torch.device(device), dtype)
+    algorithm = kind(config, sizes, device, dtype, ranks)
+    return Learner(config, algorithm, sizes, torch.device(device), dtype, ranks)

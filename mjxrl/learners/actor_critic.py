@@ -11,6 +11,7 @@ from torch import Tensor
 from mjxrl.config import Config
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Categorical
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.batch_norm import Joint, joint_outputs
 from mjxrl.networks.parameters import new_network
 from mjxrl.networks.spec import actor_spec, critic_spec
@@ -24,8 +25,15 @@ class ActorCritic:
     An algorithm adds what it has besides to `networks` and `optimizers`. Sizes are O and A.
     """
 
-    def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: Config,
+        sizes: tuple[int, int],
+        device: torch.device | str,
+        dtype: torch.dtype,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.config, self._ranks = config, ranks
         settings = config.learner
         generator = torch.Generator().manual_seed(config.seed)
         is_categorical, atoms = settings.critic == "categorical", (settings.atoms, settings.value_range)
@@ -70,7 +78,8 @@ class ActorCritic:
             return nullcontext()
         return torch.autocast(self.actor.flat.device.type, torch.bfloat16, cache_enabled=False)
 
-
-def over_worlds(low: float, high: float, actions: Annotated[Tensor, "N A"]) -> Annotated[Tensor, "N 1"]:
-    """A number for each world, rising evenly from the first one's to the last one's."""
-    return torch.linspace(low, high, len(actions), device=actions.device, dtype=actions.dtype).unsqueeze(-1)
+    def over_worlds(self, low: float, high: float, actions: Annotated[Tensor, "N A"]) -> Annotated[Tensor, "N 1"]:
+        """A number for each world, rising evenly from the first one's of all ranks to the last one's."""
+        ranks, worlds = self._ranks, len(actions)
+        spread = torch.linspace(low, high, ranks.size * worlds, device=actions.device, dtype=actions.dtype)
+        return spread[ranks.rank * worlds :][:worlds].unsqueeze(-1)

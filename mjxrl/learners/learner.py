@@ -14,6 +14,7 @@ from mjxrl.learners.batches import Draws, without_invalid
 from mjxrl.learners.diagnostics import goal_metrics
 from mjxrl.learners.optimizer import lr_fraction
 from mjxrl.learners.updates import Updates
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.statistics import ReturnScale, RunningNorm
 from mjxrl.replay import Batch, Indices, Replay
 from mjxrl.storage.state import Part, State, check_fit, flatten, restore
@@ -25,22 +26,30 @@ PER_WORLD, ADDED = ({f"return_scale.{name}" for name in names} for names in (Ret
 class Learner:
     """An algorithm with running statistics, the loop over its updates, and the state of both.
 
-    N worlds, observations of width O (raw: they are normalised here), actions of width A in [-1, 1].
+    N worlds, observations of width O (raw: they are normalised here), actions of width A in [-1, 1]. Where a run has
+    several ranks, worlds and batches are this one's share of those that `config` names.
     """
 
     def __init__(
-        self, config: Config, algorithm: Algorithm, sizes: tuple[int, int], device: torch.device, dtype: torch.dtype
+        self,
+        config: Config,
+        algorithm: Algorithm,
+        sizes: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+        ranks: Ranks = ALONE,
     ) -> None:
         """See `make_learner`. Sizes are O and A."""
-        settings = config.learner
+        settings, share = config.learner, config.share(ranks.size)
         self.config, self.algorithm = config, algorithm
         self.device, self.dtype = device, dtype
         window = math.ceil(config.replay.capacity / config.num_envs)
-        returns = config.num_envs, settings.gamma, window
-        self.norm = RunningNorm(sizes[0], device, dtype, enabled=settings.normalize_obs)
-        self.return_scale = ReturnScale(*returns, device, dtype, enabled=settings.scale_rewards)
-        self.updates = Updates(algorithm, self.prepare, settings.policy_delay)
-        self._noise_shape = algorithm.noise_per_update, settings.batch_size, sizes[1]
+        returns = share.num_envs, settings.gamma, window
+        self.norm = RunningNorm(sizes[0], device, dtype, enabled=settings.normalize_obs, ranks=ranks)
+        self.return_scale = ReturnScale(*returns, device, dtype, enabled=settings.scale_rewards, ranks=ranks)
+        self.updates = Updates(algorithm, self.prepare, settings.policy_delay, ranks)
+        self._batch_size = share.learner.batch_size
+        self._noise_shape = algorithm.noise_per_update, self._batch_size, sizes[1]
         self._made = 0  # updates so far; known to the host, so that the policy delay needs no sync
 
     @torch.no_grad()
@@ -85,7 +94,7 @@ class Learner:
         Nothing else may use the device meanwhile. State is as before afterwards.
         """
         settings = self.config.learner
-        rows = torch.zeros(settings.updates_per_step, settings.batch_size, dtype=torch.int64, device=self.device)
+        rows = torch.zeros(settings.updates_per_step, self._batch_size, dtype=torch.int64, device=self.device)
         noise = torch.zeros(len(rows), *self._noise_shape, device=self.device, dtype=self.dtype)
         draws = self._draws(replay, Indices(rows, rows + 1, torch.zeros_like(rows, dtype=self.dtype)), noise)
         if settings.compile:
@@ -105,8 +114,7 @@ class Learner:
             Metrics of the last update of each kind, 0-d tensors on the device. Those of the policy are absent if no
             policy update fell due, which takes K < policy_delay.
         """
-        settings = self.config.learner
-        indices = replay.draw(updates, settings.batch_size, generator)
+        indices = replay.draw(updates, self._batch_size, generator)
         noise = torch.randn(updates, *self._noise_shape, generator=generator, device=self.device, dtype=self.dtype)
         self._set_step_sizes()
         draws = self._draws(replay, indices, noise)
@@ -138,6 +146,10 @@ class Learner:
     def state_dict(self) -> State:
         """Copies of everything that an exact resume needs, under flat names."""
         return {**flatten(self._parts()), "updates": torch.tensor(self._made)}
+
+    def shared_state(self) -> State:
+        """Of `state_dict` what is the same on all ranks, to the bit: all but what belongs to the worlds."""
+        return {name: x for name, x in self.state_dict().items() if name not in PER_WORLD}
 
     def load_state_dict(self, state: State) -> None:
         """Copy a saved state in, so that training continues bit for bit. What earlier versions did not save stays.

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.learners.actor_critic import ActorCritic, over_worlds
+from mjxrl.learners.actor_critic import ActorCritic
 from mjxrl.learners.algorithm import CriticGradient, Entropy, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import actor_outputs, critic_outputs
 from mjxrl.replay import Batch
@@ -124,8 +125,15 @@ class SAC(ActorCritic):
 
     noise_per_update = 2  # one for a' of the target, one for a of the policy
 
-    def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
-        super().__init__(config, sizes, device, dtype)
+    def __init__(
+        self,
+        config: Config,
+        sizes: tuple[int, int],
+        device: torch.device | str,
+        dtype: torch.dtype,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        super().__init__(config, sizes, device, dtype, ranks)
         settings, (_, action_size) = config.sac, sizes
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
@@ -144,7 +152,7 @@ class SAC(ActorCritic):
         mean, (low, high) = gaussian.mean, (self.config.sac.exploration_scale, self.config.sac.exploration_scale_max)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         if high is not None:
-            noise *= over_worlds(low, high, mean)
+            noise *= self.over_worlds(low, high, mean)
         elif low != 1:
             noise *= low
         return (mean + gaussian.log_std.exp() * noise).tanh()

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
-from mjxrl.learners.actor_critic import ActorCritic, over_worlds
+from mjxrl.learners.actor_critic import ActorCritic
 from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
 from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import actor_outputs, critic_outputs
 from mjxrl.replay import Batch
@@ -77,8 +78,15 @@ class TD3(ActorCritic):
 
     noise_per_update = 1
 
-    def __init__(self, config: Config, sizes: tuple[int, int], device: torch.device | str, dtype: torch.dtype) -> None:
-        super().__init__(config, sizes, device, dtype)
+    def __init__(
+        self,
+        config: Config,
+        sizes: tuple[int, int],
+        device: torch.device | str,
+        dtype: torch.dtype,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        super().__init__(config, sizes, device, dtype, ranks)
         if self.has_targets:
             self.networks["target_actor"] = self.actor.copy()
 
@@ -90,7 +98,7 @@ class TD3(ActorCritic):
         low, high = self.config.td3.exploration_noise, self.config.td3.exploration_noise_max
         if high is None:
             return action.add(noise, alpha=low).clamp_(-1, 1)
-        return action.addcmul(noise, over_worlds(low, high, action)).clamp_(-1, 1)
+        return action.addcmul(noise, self.over_worlds(low, high, action)).clamp_(-1, 1)
 
     def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
         """pi(s)."""

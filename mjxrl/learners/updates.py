@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from torch import Tensor
 
@@ -12,19 +12,24 @@ from mjxrl.learners.batches import Draws
 from mjxrl.learners.compiling import compiled
 from mjxrl.learners.diagnostics import critic_metrics, policy_metrics
 from mjxrl.learners.graphs import UpdateGraphs, captured
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.replay import Batch, Replay
 from mjxrl.storage.state import State
+
+FoundT = TypeVar("FoundT", CriticGradient, PolicyGradient)
 
 
 class Updates:
     """Makes updates of an algorithm; eagerly, until told otherwise.
 
     `prepare` makes of a batch as the replay gives it one as the losses want it; the policy moves with every
-    `policy_delay`-th update of the critics.
+    `policy_delay`-th update of the critics. Each of the `ranks` has a part of every batch; all step the same way.
     """
 
-    def __init__(self, algorithm: Algorithm, prepare: Callable[[Batch], Batch], policy_delay: int) -> None:
-        self._algorithm, self._prepare, self._delay = algorithm, prepare, policy_delay
+    def __init__(
+        self, algorithm: Algorithm, prepare: Callable[[Batch], Batch], policy_delay: int, ranks: Ranks = ALONE
+    ) -> None:
+        self._algorithm, self._prepare, self._delay, self._ranks = algorithm, prepare, policy_delay, ranks
         self._critic_gradient: Callable[[Batch, Tensor], CriticGradient] = algorithm.critic_gradient
         self._policy_gradient: Callable[[Batch, Tensor], PolicyGradient] = algorithm.policy_gradient
         self.graphs: UpdateGraphs | None = None
@@ -69,16 +74,17 @@ class Updates:
         self, batch: Batch, noise: Annotated[Tensor, "D B A"], *, policy_due: bool
     ) -> tuple[CriticGradient, PolicyGradient | None]:
         """One update on a prepared batch: of the critics, of the policy if it is due, and of the targets."""
-        critics, policy = self._critic_gradient(batch, noise), None
-        self._step(critics.gradients)
+        critics, policy = self._step(self._critic_gradient(batch, noise), batch), None
         if critics.statistics is not None:
             self._algorithm.critics.observe(critics.statistics)
         if policy_due:
-            policy = self._policy_gradient(batch, noise)
-            self._step(policy.gradients)
+            policy = self._step(self._policy_gradient(batch, noise), batch)
         self._algorithm.update_targets(policy_due)
         return critics, policy
 
-    def _step(self, gradients: dict[str, Tensor]) -> None:
+    def _step(self, found: FoundT, batch: Batch) -> FoundT:
+        """Step down the gradients over all ranks' batches, which take the place of those over this one's."""
+        gradients = self._ranks.mean_gradients(found.gradients, batch.valid)
         for name, gradient in gradients.items():
             self._algorithm.optimizers[name].step(gradient)
+        return found._replace(gradients=gradients)

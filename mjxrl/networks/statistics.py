@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mjxrl.machine.ranks import ALONE, Ranks
+
 CLIP = 10.0  # standard deviations
 RETURN_LIMIT = 5.0  # scaled rewards: the largest return seen so far, at most
 EPSILON = 1e-2  # added to the standard deviation: inputs that hardly ever move (rare contact forces) must not explode
@@ -30,12 +32,19 @@ class RunningNorm:
         device: where the statistics live.
         dtype: of the statistics.
         enabled: if false, `normalize` is the identity and there is no state.
+        ranks: whose frames count; each brings its own, and all hold the same statistics.
     """
 
     def __init__(
-        self, size: int, device: torch.device | str, dtype: torch.dtype = torch.float32, *, enabled: bool = True
+        self,
+        size: int,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        *,
+        enabled: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.enabled = enabled
+        self.enabled, self._ranks = enabled, ranks
         self.mean = torch.zeros(size, dtype=dtype, device=device)
         self.var = torch.ones(size, dtype=dtype, device=device)
         # float64: a float32 counter stands still at 2^24.
@@ -53,20 +62,45 @@ class RunningNorm:
             return
         if mask is None:
             mask = torch.ones(batch.shape[0], dtype=torch.bool, device=batch.device)
-        rows = mask.unsqueeze(-1)
-        added = mask.sum()
-        divisor = added.clamp(min=1)
-        # The batch's share of all frames; 0 if none counts, 1 for the first batch.
-        share = (added / (self.count + added).clamp(min=1)).to(self.mean.dtype)
-        reach = torch.where(share * HISTORY > 1, torch.inf, OUTLIER / self._inverse_std)
-        batch = batch.clamp(self.mean - reach, self.mean + reach)
-        batch_mean = torch.where(rows, batch, 0).sum(0) / divisor
-        batch_var = torch.where(rows, (batch - batch_mean).square(), 0).sum(0) / divisor
+        if self._ranks.size > 1:
+            added, share, batch_mean, batch_var = self._moments_over_ranks(batch, mask)
+        else:
+            added, share, batch_mean, batch_var = self._moments(batch, mask)
         delta = batch_mean - self.mean
         self.mean.add_(share * delta)
         self.var.add_(share * (batch_var - self.var + (1 - share) * delta.square()))
         self.count.add_(added)
         self._refresh()
+
+    def _moments(self, batch: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """How many frames count, their share of all, their mean and variance."""
+        rows = mask.unsqueeze(-1)
+        added = mask.sum()
+        divisor = added.clamp(min=1)
+        share = self._share(added)
+        reach = torch.where(share * HISTORY > 1, torch.inf, OUTLIER / self._inverse_std)
+        batch = batch.clamp(self.mean - reach, self.mean + reach)
+        batch_mean = torch.where(rows, batch, 0).sum(0) / divisor
+        batch_var = torch.where(rows, (batch - batch_mean).square(), 0).sum(0) / divisor
+        return added, share, batch_mean, batch_var
+
+    def _moments_over_ranks(self, batch: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same of all ranks' frames, in one sum over ranks: about the mean so far, which all have, in float64. How
+        far frames reach depends on how many there are, so both are summed, as they are and winsorised."""
+        apart = torch.where(mask.unsqueeze(-1), batch - self.mean, 0).double()
+        reach = OUTLIER / self._inverse_std
+        both = torch.stack([apart, apart.clamp(-reach, reach)])
+        sums = torch.stack([both.sum(1), both.square().sum(1)]).flatten()
+        added, sums = self._ranks.sum(torch.cat([mask.sum().view(1), sums])).tensor_split([1])
+        added, share = added[0], self._share(added[0])
+        means = (sums / added.clamp(min=1)).view(2, 2, -1)
+        mean, square = torch.where(share * HISTORY > 1, means[:, 0], means[:, 1])
+        var = (square - mean.square()).clamp(min=0)
+        return added, share, self.mean + mean.to(self.mean.dtype), var.to(self.mean.dtype)
+
+    def _share(self, added: Tensor) -> Tensor:
+        """What share of all frames those are; 0 if none counts, 1 for the first ones."""
+        return (added / (self.count + added).clamp(min=1)).to(self.mean.dtype)
 
     def normalize(self, obs: Tensor) -> Tensor:
         """(..., O) raw to (..., O) standardised, clipped to [-CLIP, CLIP]."""
@@ -111,6 +145,7 @@ class ReturnScale:
         device: where the statistics live.
         dtype: of the statistics.
         enabled: if false, rewards stay as they are and there is no state.
+        ranks: whose rewards count; each has worlds of its own, and all the same statistics.
     """
 
     PER_WORLD = "returns", "ceiling"
@@ -127,10 +162,11 @@ class ReturnScale:
         dtype: torch.dtype = torch.float32,
         *,
         enabled: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._gamma, self._window = gamma, window
+        self._gamma, self._window, self._ranks = gamma, window, ranks
         self._steps = 0  # known to the host, so that windows end without a sync
-        self._stats = RunningNorm(1, device, dtype, enabled=enabled)
+        self._stats = RunningNorm(1, device, dtype, enabled=enabled, ranks=ranks)
         self._tensors = {
             "returns": torch.zeros(num_envs, device=device, dtype=dtype),  # G
             "ceiling": torch.full((num_envs,), torch.inf, device=device, dtype=dtype),  # of |G|, in this episode
@@ -155,6 +191,7 @@ class ReturnScale:
         returns.mul_(self._gamma).add_(torch.where(valid, reward, 0)).clamp_(-ceiling, ceiling)
         self._stats.update(returns.unsqueeze(-1), valid)
         largest.copy_(torch.maximum(largest, torch.where(valid, returns.abs(), 0).max()))
+        self._ranks.largest(largest)
         begins = ended | ~valid
         returns.masked_fill_(begins, 0)
         self._steps += 1
