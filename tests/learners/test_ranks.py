@@ -25,7 +25,7 @@ SIZE = 256  # transitions of a batch, all ranks together
 WORLDS = 12
 SETTINGS: list[dict[str, Any]] = [
     {},
-    {"critic": "categorical", "atoms": 21, "layer_norm": True, "critic_activation": "silu", "weight_decay": 0.01},
+    {"critic": "categorical", "atoms": 21, "critic_norm": "layer", "critic_activation": "silu", "weight_decay": 0.01},
 ]
 
 
