@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 
-from mjxrl.cli.flags import last_value
+from mjxrl.cli.flags import last_value, split, taken
 from mjxrl.cli.parse import parse, parse_config, refuse
-from mjxrl.config.rules import RULES, flag, problem
+from mjxrl.config.rules import RULES, problem
 from mjxrl.machine import devices
 from mjxrl.measurement.report import SECTIONS, benchmark
 from mjxrl.measurement.tables import show
@@ -80,9 +80,9 @@ def main() -> int:
 
 def parse_options(argv: list[str], prog: str = "mjxrl-benchmark") -> Plan:
     """What `argv` asks for; prints help, or what is wrong with it, and exits."""
-    own, rest = _split(argv)
+    own, rest = split(argv, Options)
     options, problems = parse(Options(), own, prog)
-    problems += [f"{name}: not here: allowed: the other flags of mjxrl-train" for name in TAKEN if _given(rest, name)]
+    problems += taken(rest, TAKEN)
     sections = options.sections.split(",")
     if not set(sections) <= set(SECTIONS):
         problems.append(problem("sections", options.sections, f"some of {','.join(SECTIONS)}"))
@@ -107,23 +107,6 @@ def parse_options(argv: list[str], prog: str = "mjxrl-benchmark") -> Plan:
         if config.backend == "gymnasium":
             refuse([problem("env", config.env, "tasks of ours: what Gymnasium steps has no bare loop to compare with")])
     return Plan(options, sections, flags)
-
-
-def _split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """The words of our own flags, each of which takes one value, and those for mjxrl-train."""
-    ours = {flag(field.name) for field in fields(Options)}
-    own: list[str] = []
-    rest: list[str] = []
-    target = rest
-    for word in argv:
-        if word.startswith("--") or word == "-h":
-            target = own if word.partition("=")[0].replace("_", "-") in {*ours, "-h", "--help"} else rest
-        target.append(word)
-    return own, rest
-
-
-def _given(words: list[str], name: str) -> bool:
-    return any(word.partition("=")[0].replace("_", "-") == name for word in words)
 
 
 def _bad_files(options: Options) -> list[str]:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import io
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -103,6 +103,30 @@ def applied(options: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
         elif any(each.startswith(path + ".") for each in values):
             changes[field.name] = applied(getattr(options, field.name), values, path + ".")
     return dataclasses.replace(options, **changes)
+
+
+def split(argv: list[str], kind: type) -> tuple[list[str], list[str]]:
+    """The words of the flags of a dataclass, each of which takes values, with those of help; and all others."""
+    ours = {flag(field.name) for field in dataclasses.fields(kind)} | {"-h", "--help"}
+    own: list[str] = []
+    rest: list[str] = []
+    target = rest
+    for word in argv:
+        if word.startswith("--") or word == "-h":
+            target = own if normal(word.partition("=")[0]) in ours else rest
+        target.append(word)
+    return own, rest
+
+
+def flags_given(argv: list[str]) -> set[str]:
+    """The flags in `argv`."""
+    return {normal(word.partition("=")[0]) for word in argv if word.startswith("--")}
+
+
+def taken(argv: list[str], names: Iterable[str]) -> list[str]:
+    """One line for each of those flags that `argv` gives to a program which sets them itself."""
+    found = flags_given(argv)
+    return [f"{name}: not here: allowed: the other flags of mjxrl-train" for name in names if name in found]
 
 
 def last_value(argv: list[str], name: str) -> str | None:

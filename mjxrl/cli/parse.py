@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import tyro
 
-from mjxrl.cli.flags import applied, flags_of, normal, read, read_value
+from mjxrl.cli.flags import applied, flags_given, flags_of, read, read_value
 from mjxrl.config import Config
 from mjxrl.config.presets import default_config
 from mjxrl.config.rules import RULES, problem, validate, validate_paths
@@ -68,10 +68,9 @@ def _resumed(path: Path, xml_file: str | None, argv: list[str], prog: str) -> Co
         saved = load_config(path, xml_file)
     except RunError as error:
         refuse([f"--resume {error}"])
-    given = {normal(word.partition("=")[0]) for word in argv if word.startswith("--")}
     problems = [
         f"{flag}: not with --resume, which goes on as the run was started: allowed: {', '.join(RESUMABLE)}"
-        for flag in sorted(given - {"--resume", "--help", *RESUMABLE})
+        for flag in sorted(flags_given(argv) - {"--resume", "--help", *RESUMABLE})
     ]
     config, wrong = parse(dataclasses.replace(saved, resume=path), argv if not problems else [], prog)
     problems += wrong + validate(config) + _unavailable(config)

@@ -1,0 +1,1 @@
+"""Looking for settings: what may be chosen, and studies of trials against the clock."""
