@@ -6,6 +6,9 @@
 #   make test-all     all tests
 #   make test-gpu     the tests that need an NVIDIA GPU
 #   make check        ruff, pyright, and that imports run downward
+#   make docs         the site, into build/site
+#   make docs-check   run every command that the site shows
+#   make docs-look    pictures of every page, and whether one is wider than a telephone (needs Chromium)
 #   make install      only create .venv
 #
 # A machine without an NVIDIA GPU can take torch's CPU build, which is much smaller:
@@ -17,7 +20,7 @@ TORCH_INDEX ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo reach test test-all test-gpu check install clean
+.PHONY: demo reach test test-all test-gpu check docs docs-check docs-look install clean
 .DEFAULT_GOAL := demo
 
 # thousands of worlds where there is a GPU, a few elsewhere
@@ -46,6 +49,17 @@ check: $(STAMP)
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/pyright
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
+
+docs: $(STAMP)
+	@$(VENV)/bin/python docs/tools/tables.py
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
+docs-check: $(STAMP)
+	@$(VENV)/bin/python docs/tools/check.py
+
+docs-look: docs
+	@$(VENV)/bin/python docs/tools/look.py
 
 install: $(STAMP)
 

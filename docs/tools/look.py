@@ -1,0 +1,94 @@
+"""Look at the built site in a browser: pictures of every page, and whether anything is wider than the screen.
+
+    python docs/tools/look.py [--pages index.html own-robot.html] [--out build/look]
+
+Needs Chromium (`apt install chromium`). Pictures are light, dark and narrow, 390 pixels as on a telephone. Exits 1 if a
+page scrolls sideways, a picture on it is missing, or it asks for anything from another machine.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import tyro
+
+SITE = Path(__file__).parents[2] / "build" / "site"
+FOREIGN = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"?(https?:)?//", re.IGNORECASE)
+PROBE = """<!doctype html><iframe width="390" height="800" src="%s"></iframe><pre></pre><script>
+const frame = document.querySelector("iframe");
+frame.onload = () => setTimeout(() => {
+  const page = frame.contentDocument, body = page.scrollingElement;
+  const missing = [...page.images].filter(image => !image.naturalWidth).map(image => image.src);
+  document.querySelector("pre").textContent = JSON.stringify({wide: body.scrollWidth, missing});
+}, 300);
+</script>"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Says nothing of what it hands out."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Options:
+    pages: tuple[str, ...] = ()
+    """Files of the built site; all by default."""
+    out: Path = SITE.parent / "look"
+    """Folder for the pictures."""
+
+
+def main(options: Options) -> int:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise SystemExit("error: no Chromium here: apt install chromium")
+    pages = options.pages or tuple(sorted(path.name for path in SITE.glob("*.html")))
+    options.out.mkdir(parents=True, exist_ok=True)
+    faults = [f"{name}: asks another machine" for name in pages if FOREIGN.search((SITE / name).read_text())]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    with tempfile.TemporaryDirectory() as profile:
+        base = [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={profile}",
+        ]
+
+        def ask(*words: str) -> str:
+            done = subprocess.run([*base, "--virtual-time-budget=5000", *words], capture_output=True, text=True)
+            return done.stdout
+
+        for name in pages:
+            probe = SITE / "probe.html"
+            probe.write_text(PROBE % name)
+            text = ask("--dump-dom", f"{address}/probe.html")
+            probe.unlink()
+            found = json.loads(re.search(r"<pre>(.*)</pre>", text, re.DOTALL)[1])  # type: ignore[index]
+            if found["wide"] > 390:
+                faults.append(f"{name}: {found['wide']} pixels wide on a screen of 390")
+            faults += [f"{name}: no picture at {source}" for source in found["missing"]]
+            for look, scheme, size in (("light", 1, "1280,2400"), ("dark", 0, "1280,2400"), ("narrow", 1, "500,2400")):
+                picture = options.out / f"{Path(name).stem}-{look}.png"
+                scheme_flag = f"--blink-settings=preferredColorScheme={scheme}"
+                ask(scheme_flag, f"--window-size={size}", f"--screenshot={picture}", f"{address}/{name}")
+    server.shutdown()
+    print(*faults or [f"{len(pages)} pages are as they should be; pictures in {options.out}"], sep="\n")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(tyro.cli(Options)))

@@ -1,0 +1,133 @@
+"""The tables that come from raw files: put into README and pages between `<!-- table: NAME -->` and `<!-- /table -->`.
+
+    python docs/tools/tables.py          write them
+    python docs/tools/tables.py --check  exit 1 if one is not what its raw files say
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+LEARNING = RESULTS / "learning-one-core.json"
+GOALS = {"Ant-v5": 6000, "HalfCheetah-v5": 10000, "Humanoid-v5": 6000}  # of the leaderboard, mean return in Gymnasium
+EPISODES = 10  # that a score on the leaderboard is of, at least
+METRICS = ("HalfCheetah-v5-td3", "FetchPush-v4-sac")  # runs whose columns are shown
+
+
+def results() -> list[str]:
+    """Scores after so many minutes: our best algorithm on each task and the best peer's, over at least three seeds."""
+    report = json.loads(LEARNING.read_text())
+    scores: dict[tuple[str, str], list[float]] = {}
+    for run in sorted(report["runs"], key=lambda run: run["seed"]):
+        scores.setdefault((run["env"], run["who"]), []).append(statistics.fmean(run["returns"]))
+    several = {key: of_seeds for key, of_seeds in scores.items() if len(of_seeds) >= 3}
+    rows = []
+    for env in dict.fromkeys(env for env, _ in several):
+        ours, theirs = (
+            max(((who, s) for (task, who), s in several.items() if task == env and who.startswith(side)), key=mean_of)
+            for side in ("mjxrl", "sbx")
+        )
+        ratio = mean_of(ours) / mean_of(theirs)
+        rows.append((env, shown(*ours), shown(*theirs), f"{ratio:.1f}"))
+    minutes, device = report["minutes"], report["device"]
+    head = ("Task", f"mjxrl, {minutes:.0f} minutes on {device}", "best of SBX TD3 and SAC, the same", "ratio")
+    return table(head, rows)
+
+
+def mean_of(named: tuple[str, list[float]]) -> float:
+    return statistics.fmean(named[1])
+
+
+def shown(who: str, of_seeds: list[float]) -> str:
+    """The mean over seeds and, in brackets, the worst and the best of them."""
+    low, high = min(of_seeds), max(of_seeds)
+    algo = who.partition("-")[2].upper()
+    return f"{algo} {statistics.fmean(of_seeds):.0f} ({low:.0f} to {high:.0f}, {len(of_seeds)} seeds)"
+
+
+def leaderboard() -> list[str]:
+    """The fastest run for each goal: folders of results/leaderboard with final.json, config.json and metrics.csv."""
+    rows = []
+    for env, goal in GOALS.items():
+        entries = [entry for path in (RESULTS / "leaderboard").glob("*/final.json") if (entry := read(path, env, goal))]
+        task = f"{env.removesuffix('-v5')} {goal}"
+        rows += [(task, *entry[1:]) for entry in sorted(entries)] or [(task, "nobody yet", "", "", "", "")]
+    return table(("Goal", "minutes", "score in Gymnasium", "device", "commit", "raw files"), rows)
+
+
+def read(path: Path, env: str, goal: float) -> tuple[float, str, str, str, str, str] | None:
+    """A row, with its minutes before it to sort by; None if it is of another task or falls short of the goal."""
+    score = json.loads(path.read_text())["trained"]
+    about: dict[str, Any] = json.loads((path.parent / "config.json").read_text())
+    returns = score["returns"]
+    if about["config"]["env"] != env or len(returns) < EPISODES or statistics.fmean(returns) < goal:
+        return None
+    with (path.parent / "metrics.csv").open() as file:
+        minutes = float(list(csv.DictReader(file))[-1]["time/elapsed_s"]) / 60
+    commit = (path.parent / "commit.txt").read_text().strip()[:9]
+    folder = f"benchmarks/results/leaderboard/{path.parent.name}"
+    scored = f"{statistics.fmean(returns):.0f} ± {statistics.pstdev(returns):.0f}"
+    return minutes, f"{minutes:.1f}", scored, about["resolved"]["device_name"], commit, folder
+
+
+def ranges() -> list[str]:
+    """What each column of metrics.csv was in the second half of healthy runs: from its 10 % to its 90 % quantile."""
+    runs = []
+    for name in METRICS:
+        with (RESULTS / "metrics" / f"{name}.csv").open() as file:
+            runs.append(list(csv.DictReader(file)))
+    columns = sorted({column for rows in runs for column in rows[0]} - {"step", "updates"})
+    columns = [column for column in columns if not column.startswith(("time/", "reward/"))]
+    rows = [(f"`{column}`", *(span(run, column) for run in runs)) for column in columns]
+    return table(("Column", *(f"{name.rpartition('-')[2].upper()}, {name.rpartition('-')[0]}" for name in METRICS)), rows)
+
+
+def span(rows: list[dict[str, str]], column: str) -> str:
+    values = [float(row[column]) for row in rows[len(rows) // 2 :] if row.get(column)]
+    if len(values) < 2:
+        return ""
+    deciles = statistics.quantiles(values, n=10, method="inclusive")
+    low, high = (f"{x:.0f}" if abs(x) >= 100 else f"{x:.3g}" for x in (deciles[0], deciles[-1]))
+    return low if low == high else f"{low} to {high}"
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {"results": results, "leaderboard": leaderboard, "ranges": ranges}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lines of Markdown."""
+    head = tuple(head)
+    return [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
+
+
+def filled(text: str) -> str:
+    """`text` with its tables as the raw files have them."""
+    return PLACE.sub(lambda place: place[1] + "\n".join([*TABLES[place[2]](), place[3]]), text)
+
+
+def main() -> int:
+    """Write or check; returns the exit status."""
+    stale = []
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text()
+        if filled(text) != text:
+            stale.append(path)
+            if "--check" not in sys.argv:
+                path.write_text(filled(text))
+    print(*(f"{path.relative_to(ROOT)}: its tables are new" for path in stale), sep="\n")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
