@@ -22,8 +22,7 @@ def make_vec_env(env_id: str | type[Task], num_envs: int = 64, **keywords: Any) 
     Args:
         keywords: as `make_vec` takes them: backend, device, seed, physics, and the task's own.
 
-    Raises:
-        as `make_vec` does.
+    Raises what `make_vec` raises.
     """
     return VecMonitor(WorldsVecEnv(make_vec(env_id, num_envs, **keywords)))
 

@@ -180,7 +180,8 @@ def default_config(
     `preset="auto"` is laptop on a CPU, fast with many worlds on a GPU, else paper; `device="auto"` looks for a GPU.
 
     Args:
-        total_steps, max_minutes: where the run ends, if that is known.
+        total_steps: transitions after which the run ends, if that is known.
+        max_minutes: minutes after which it ends, if that is known.
         time_limit: steps of the task's episodes at most.
     """
     task = env.removeprefix(GYMNASIUM)  # the same settings for whoever steps it
