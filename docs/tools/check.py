@@ -30,7 +30,7 @@ BLOCK = re.compile(
     r"^```(?P<language>\w+)\n(?P<content>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-TRAINS = re.compile(r"^(mjxrl[ -](?:train|seeds) (?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
+TRAINS = re.compile(r"^(mjxrl (?:train|seeds) (?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 
 
 class Step(NamedTuple):
@@ -60,8 +60,11 @@ def steps(page: str) -> Iterator[Step]:
 def follow(page: Path) -> bool:
     """Do all that a page asks for; returns whether everything worked."""
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        folder, program = Path(place), Path(home) / "bin" / "mjxrl"  # of this checkout, whatever is installed
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mjxrl.cli "$@"\n')
+        program.chmod(0o755)
+        programs = os.pathsep.join(map(str, (program.parent, Path(sys.executable).parent, os.environ["PATH"])))
         environment = os.environ | {"HOME": home, "PATH": programs, "PYTHONPATH": str(ROOT)}
         for step in steps(page.read_text()):
             first = step.content.strip().splitlines()[0]

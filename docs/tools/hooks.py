@@ -21,6 +21,7 @@ AS_SOURCE = """
       show_docstring_description: false
       show_signature: false
       show_root_heading: false
+      show_root_toc_entry: false
 """
 
 

@@ -81,10 +81,13 @@ def main(options: Options) -> int:
             if found["wide"] > 390:
                 faults.append(f"{name}: {found['wide']} pixels wide on a screen of 390")
             faults += [f"{name}: no picture at {source}" for source in found["missing"]]
-            for look, scheme, size in (("light", 1, "1280,2400"), ("dark", 0, "1280,2400"), ("narrow", 1, "500,2400")):
+            for look, size, *dark in (
+                ("light", "1280,2400"),
+                ("dark", "1280,2400", "--force-dark-mode"),
+                ("narrow", "500,2400"),
+            ):
                 picture = options.out / f"{Path(name).stem}-{look}.png"
-                scheme_flag = f"--blink-settings=preferredColorScheme={scheme}"
-                ask(scheme_flag, f"--window-size={size}", f"--screenshot={picture}", f"{address}/{name}")
+                ask(*dark, f"--window-size={size}", f"--screenshot={picture}", f"{address}/{name}")
     server.shutdown()
     print(*faults or [f"{len(pages)} pages are as they should be; pictures in {options.out}"], sep="\n")
     return 1 if faults else 0

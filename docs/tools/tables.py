@@ -1,7 +1,7 @@
 """The tables that come from raw files: put into README and pages between `<!-- table: NAME -->` and `<!-- /table -->`.
 
-    python docs/tools/tables.py          write them
-    python docs/tools/tables.py --check  exit 1 if one is not what its raw files say
+python docs/tools/tables.py          write them
+python docs/tools/tables.py --check  exit 1 if one is not what its raw files say
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def ranges() -> list[str]:
     columns = sorted({column for rows in runs for column in rows[0]} - {"step", "updates"})
     columns = [column for column in columns if not column.startswith(("time/", "reward/"))]
     rows = [(f"`{column}`", *(span(run, column) for run in runs)) for column in columns]
-    return table(("Column", *(f"{name.rpartition('-')[2].upper()}, {name.rpartition('-')[0]}" for name in METRICS)), rows)
+    return table(
+        ("Column", *(f"{name.rpartition('-')[2].upper()}, {name.rpartition('-')[0]}" for name in METRICS)), rows
+    )
 
 
 def span(rows: list[dict[str, str]], column: str) -> str:

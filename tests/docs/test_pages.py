@@ -1,0 +1,137 @@
+"""The pages of the site and README: their tables are the raw files', and what they name of the code is there."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import re
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def tool(name: str) -> ModuleType:
+    """A program of docs/tools, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_what_their_raw_files_say() -> None:
+    tables = tool("tables")
+    pages = [ROOT / "README.md", *PAGES]
+    assert [page.name for page in pages if tables.filled(page.read_text()) != page.read_text()] == []
+    assert sum(page.read_text().count("<!-- table: ") for page in pages) >= 3
+
+
+def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path) -> None:
+    tables: Any = tool("tables")
+    tables.LEARNING = tmp_path / "learning.json"
+    runs = [("mjxrl-sac", 10), ("mjxrl-td3", 20), ("sbx-sac", 8), ("sbx-td3", 4)]
+    report = {
+        "minutes": 10.0,
+        "device": "a machine",
+        "runs": [
+            {"env": "Ant-v5", "who": who, "seed": seed, "returns": [score + seed, score + seed + 2]}
+            for who, score in runs
+            for seed in (2, 0, 1)
+        ]
+        + [{"env": "Ant-v5", "who": "mjxrl-ppo", "seed": 0, "returns": [99]}],  # one seed is no result
+    }
+    tables.LEARNING.write_text(json.dumps(report))
+    assert tables.results()[-1] == "| Ant-v5 | TD3 22 (21 to 23, 3 seeds) | SAC 10 (9 to 11, 3 seeds) | 2.2 |"
+
+
+@pytest.mark.parametrize(("returns", "listed"), [([6100.0] * 10, True), ([6100.0] * 9, False), ([5999.0] * 10, False)])
+def test_the_leaderboard_takes_runs_that_reach_the_goal(tmp_path: Path, returns: list[float], listed: bool) -> None:
+    tables: Any = tool("tables")
+    tables.RESULTS = tmp_path
+    entry = tmp_path / "leaderboard" / "ant"
+    entry.mkdir(parents=True)
+    (entry / "final.json").write_text(json.dumps({"trained": {"returns": returns}}))
+    about = {"config": {"env": "Ant-v5"}, "resolved": {"device_name": "a card"}}
+    (entry / "config.json").write_text(json.dumps(about))
+    (entry / "metrics.csv").write_text("step,time/elapsed_s\n10,60\n20,90\n")
+    (entry / "commit.txt").write_text("0123456789abcdef\n")
+    cells = [cell.strip() for cell in tables.leaderboard()[2].split("|")[1:-1]]
+    if listed:
+        assert cells[1:5] == ["1.5", "6100 ± 0", "a card", "012345678"]
+    else:
+        assert cells[1] == "nobody yet"
+
+
+def test_what_pages_show_of_the_code_is_there() -> None:
+    """`make docs` would find out too, but a change to the code does not run it."""
+    named = {name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)}
+    assert len(named) > 20
+    for name in named:
+        parts = name.split(".")
+        module_parts = next(
+            parts[:n] for n in range(len(parts), 0, -1) if (ROOT / f"{'/'.join(parts[:n])}.py").is_file()
+        )
+        module = importlib.import_module(".".join(["mjxrl", *module_parts] if parts[0] == "envs" else module_parts))
+        assert reduce(getattr, parts[len(module_parts) :], module) is not None, name
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    assert [page.name for page in PAGES if f": {page.name}" not in menu] == []
+
+
+def test_what_a_page_asks_its_reader_to_do() -> None:
+    page = """
+This is `here/a.py`:
+
+```python
+x = 1
+```
+
+<!-- shortened: --total-steps 5 -->
+```bash
+mjxrl train --env A \\
+    --seed 1
+mjxrl evaluate run
+```
+
+<!-- not run: takes a day -->
+```bash
+sleep 86400
+```
+
+```python
+never = "run"
+```
+
+<!-- run -->
+```python
+print("run")
+```
+"""
+    steps = [tuple(step) for step in tool("check").steps(page)]
+    assert steps == [
+        ("write", "x = 1\n", "here/a.py"),
+        ("bash", "mjxrl train --env A \\\n    --seed 1 --total-steps 5\nmjxrl evaluate run\n", ""),
+        ("left out", "sleep 86400\n", "takes a day"),
+        ("python", 'print("run")\n', ""),
+    ]
+
+
+def test_every_command_is_run_or_says_why_not() -> None:
+    """A block marked `bash` is run by `make docs-check`; commands in other blocks would not be."""
+    hidden = [
+        (page.name, line)
+        for page in PAGES
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+        if language != "bash" and line.startswith(("mjxrl ", "python ", "make ", "pip "))
+    ]
+    assert hidden == []
