@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mjxrl.adapters.registered import register
-from mjxrl.machine import graphics
+_here = Path(__file__).parent
+if not (_here / "envs").is_dir():  # a checkout without links, as on Windows: mjxrl.envs is beside mjxrl
+    __path__.append(str(_here.parent))
+
+from mjxrl.adapters.registered import register  # noqa: E402
+from mjxrl.machine import graphics  # noqa: E402
 
 if TYPE_CHECKING:
     from mjxrl.adapters import sb3 as sb3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -28,6 +30,34 @@ def test_every_folder_has_its_floor() -> None:
         path.stem for path in (ROOT / "mjxrl").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert found - {"__init__"} == named
+
+
+def test_every_folder_is_in_the_wheel() -> None:
+    """They are listed in pyproject.toml, since envs/ goes by another name."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "mjxrl").rglob("__init__.py")}
+    assert set(told) == {".".join(folder.parts) for folder in folders} | {"mjxrl.envs"} and len(told) == len(set(told))
+
+
+def test_what_windows_lacks_is_not_imported_with_a_module() -> None:
+    lacking = {"fcntl", "resource", "pwd", "grp", "termios", "posix", "pty", "syslog"}
+    found = {
+        (path.relative_to(ROOT), alias.name)
+        for path in MODULES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name in lacking
+    }
+    assert found == set()
+
+
+def test_no_signal_and_no_call_that_windows_lacks() -> None:
+    """Where one is asked for first, as in `hasattr(os, ...)`, it is fine."""
+    text = "\n".join(path.read_text() for path in MODULES)
+    used = set(re.findall(r"signal\.(SIG[A-Z]\w+)", text)) - {"SIG_IGN", "SIG_DFL"}
+    assert used <= {"SIGINT", "SIGTERM"}
+    assert not re.search(r"\bos\.(fork|killpg|setsid|geteuid|getuid|uname|sysconf|statvfs|symlink|mkfifo)\b", text)
 
 
 def test_files_are_short_and_nothing_lies_loose() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -27,8 +26,17 @@ def measure(setting: Setting) -> dict[str, Any]:
         report.update(replay_bytes(setting, replay.nbytes, replay.capacity))
 
     run_trainer(setting, script)
+    return report | host_peak() | device_peaks(setting)
+
+
+def host_peak() -> dict[str, Any]:
+    """The most RAM that this process had; nothing on Windows, which keeps it elsewhere."""
+    try:
+        import resource
+    except ImportError:
+        return {}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return report | {"peak_rss_bytes": peak * (1 if sys.platform == "darwin" else 1024), **device_peaks(setting)}
+    return {"peak_rss_bytes": peak * (1 if sys.platform == "darwin" else 1024)}
 
 
 def replay_bytes(setting: Setting, nbytes: int, capacity: int) -> dict[str, Any]:
