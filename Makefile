@@ -84,7 +84,7 @@ $(STAMP): pyproject.toml constraints.txt
 			"apt install $$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))" >&2; exit 1; \
 	fi; \
 	extras=dev; \
-	if nvidia-smi >/dev/null 2>&1; then extras=dev,cuda,warp; fi; \
+	if nvidia-smi >/dev/null 2>&1; then extras=dev,cuda; fi; \
 	echo "installing mjxrl[$$extras] into $(VENV) with $$("$$python" --version)"; \
 	[ -x $(VENV)/bin/python ] || "$$python" -m venv $(VENV); \
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \

@@ -82,4 +82,4 @@ def reports() -> Callable[[str, str], list[Report]]:
 
 
 def need_warp() -> None:
-    pytest.importorskip("warp", reason="Warp is missing: pip install 'mjxrl[warp]'")
+    pytest.importorskip("mujoco_warp", reason="Warp is missing: pip install 'mjxrl[warp]'")

@@ -18,10 +18,10 @@ from mjxrl.config import PhysicsConfig
 from mjxrl.envs import SUITE
 from mjxrl.envs.task import Array, Namespace, Reset, Task, View
 from mjxrl.errors import UnavailableError
-from mjxrl.physics import make_physics
 from mjxrl.worlds import against_c
 from mjxrl.worlds.program import EnvState, vector_set_state, vector_step
-from mjxrl.worlds.vector_env import VectorEnv
+from mjxrl.worlds.runner import on_host
+from mjxrl.worlds.vector_env import VectorEnv, make_backend
 from mjxrl.worlds.worlds import StepResult
 
 
@@ -59,15 +59,20 @@ class Report(NamedTuple):
     problems: list[str]
 
 
-def compare(task: Task, backend: str, states: int = 64, config: PhysicsConfig | None = None) -> list[Report]:
+def compare(
+    task: Task, backend: str, states: int = 64, config: PhysicsConfig | None = None, device: str = "cpu"
+) -> list[Report]:
     """Compare `states` states of each kind that the task has with Gymnasium, or a task that its suite lacks with C.
+
+    Args:
+        device: where warp simulates; jax does where its settings say.
 
     Raises:
         UnavailableError: the task cannot be simulated on this backend, or this backend is C.
     """
     if task.gymnasium_id not in SUITE:
-        return [_beside_c(task, backend, states, config)]
-    ours, reference = Worlds(task, states, backend, config), Reference(task)
+        return [_beside_c(task, backend, states, config, device)]
+    ours, reference = Worlds(task, states, backend, config, device), Reference(task)
     rng, reports = np.random.default_rng(0), []
     for kind, (qpos, qvel) in reference.states(states, rng).items():
         n = len(qpos)
@@ -82,11 +87,11 @@ def compare(task: Task, backend: str, states: int = 64, config: PhysicsConfig | 
     return reports
 
 
-def _beside_c(task: Task, backend: str, states: int, config: PhysicsConfig | None) -> Report:
+def _beside_c(task: Task, backend: str, states: int, config: PhysicsConfig | None, device: str) -> Report:
     if backend == "native":
         name = type(task).__name__
         raise UnavailableError(f"--backend native: allowed: jax, warp for {name}, which is compared with native itself")
-    worlds = VectorEnv(task, states, backend=backend, device=torch.device("cpu"), physics=config)
+    worlds = VectorEnv(task, states, backend=backend, device=torch.device(device), physics=config)
     comparison = against_c.compare(worlds, states)
     problems = list(comparison.differences(task.model, TOLERANCES[backend].share))
     return Report("play", states, comparison.errors(), problems)
@@ -95,19 +100,20 @@ def _beside_c(task: Task, backend: str, states: int, config: PhysicsConfig | Non
 class Worlds:
     """Our side: `vector_step` on a backend, in the backend's own precision."""
 
-    def __init__(self, task: Task, num_envs: int, backend: str, config: PhysicsConfig | None = None) -> None:
+    def __init__(
+        self, task: Task, num_envs: int, backend: str, config: PhysicsConfig | None = None, device: str = "cpu"
+    ) -> None:
         self._task = _with_state_in_observation(task)
-        self.physics = make_physics(self._task, num_envs, backend, config)
+        self.physics, self._runner = make_backend(self._task, num_envs, backend, torch.device(device), config)
         self.state, self._random = self.physics.init(0)
-        self._set_state = self._compiled(partial(vector_set_state, self._task, self.physics))
-        self._step = self._compiled(partial(vector_step, self._task, self.physics))
+        self._set_state = self._runner.compile(partial(vector_set_state, self._task, self.physics))
+        self._step = self._runner.compile(partial(vector_step, self._task, self.physics))
 
     def step(self, qpos: np.ndarray, qvel: np.ndarray, action: np.ndarray) -> Step:
         """One step from up to `num_envs` states, under actions in [-1, 1]."""
-        xp, n, nq, nv = self.physics.xp, len(qpos), self._task.model.nq, self._task.model.nv
-        dtype = np.float64 if xp is np else np.float32
-        worlds = self.physics.num_envs
-        start = [xp.asarray(np.resize(x.astype(dtype), (worlds, x.shape[1]))) for x in (qpos, qvel, action)]  # repeats
+        n, nq, nv, worlds = len(qpos), self._task.model.nq, self._task.model.nv, self.physics.num_envs
+        repeated = [torch.from_numpy(np.resize(x, (worlds, x.shape[1]))) for x in (qpos, qvel, action)]
+        start = [self._runner.from_torch(tensor) for tensor in repeated]
         state, first = self._set_state(self.state, self._random, Reset(*start[:2]))
         first_obs = _float64(first)[:n, : -nq - nv]  # now: native changes its buffers in place
         after: tuple[EnvState, StepResult] = self._step(state, start[2])
@@ -121,15 +127,8 @@ class Worlds:
             obs=final[:, : -nq - nv],
             reward=_float64(result.reward)[:n],
             terms=terms,
-            terminated=np.array(result.terminated)[:n],
+            terminated=on_host(result.terminated)[:n],
         )
-
-    def _compiled(self, program: Any) -> Any:
-        if self.physics.xp is np:
-            return program
-        import jax
-
-        return jax.jit(program)
 
 
 def _with_state_in_observation(task: Task) -> Task:
@@ -144,7 +143,7 @@ def _with_state_in_observation(task: Task) -> Task:
 
 
 def _float64(array: Any) -> np.ndarray:
-    return np.array(array, np.float64)
+    return on_host(array).astype(np.float64)
 
 
 def _errors(got: Step, expected: Step) -> dict[str, np.ndarray]:

@@ -50,19 +50,17 @@ def _compare_all(options: Options, machine: devices.Machine) -> int:
 
     settings.keep_mujoco_log_out_of_the_way()
     found = versions.versions()
-    packages = " ".join(f"{name} {found[name]}" for name in ("mujoco", "mujoco-mjx", "gymnasium") if name in found)
+    names = ("mujoco", "mujoco-mjx", "mujoco-warp", "gymnasium")
+    packages = " ".join(f"{name} {found[name]}" for name in names if name in found)
     print(f"{options.backend} on {machine.device} ({machine.device_name}), {packages}")
     failed = 0
     for env in options.env:
         task = task_class(env)()
-        if task.analytic and options.backend == "warp" and len(options.env) > 1:
-            print(f"\n{env}: has its own dynamics, for jax and native only")
-            continue
         try:
             on_torch.check(task)
         except TaskError as error:
             print(f"\n{env}: not for warp: {error}", flush=True)
-        reports = compare(task, options.backend, options.states, options.physics)
+        reports = compare(task, options.backend, options.states, options.physics, machine.device)
         problems = [f"{report.kind}: {line}" for report in reports for line in report.problems]
         print(f"\n{env}: {'OUT OF TOLERANCE' if problems else 'equal'}\n{table(reports)}")
         print("".join(f"  {line}\n" for line in problems), end="", flush=True)

@@ -37,9 +37,11 @@ class PhysicsConfig:
     max_contacts: int | None = None
     """Contacts of each dimension that a world has room for (jax, warp); default: the task's. More cost time."""
     stock_frames: bool = False
-    """Leave the friction frame of a capsule on a plane as MJX has it (jax, warp), unlike MuJoCo's C; for comparison."""
+    """Leave the friction frame of a capsule on a plane as jax and warp have it, unlike MuJoCo's C; for comparison."""
+    deterministic: bool = False
+    """The same numbers from the same seed on a GPU too (warp), for some speed; a CPU gives them anyway."""
     unchecked: bool = False
-    """Go on although MJX (jax, warp) simulates this robot otherwise than MuJoCo's C does."""
+    """Go on although MJX (jax) or Warp (warp) simulates this robot otherwise than MuJoCo's C does."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Config:
     num_envs: int = 64
     """Worlds stepped together; by default 8 with --preset laptop or gymnasium:ID, else 4096 on MJX on a GPU, or 64."""
     backend: devices.Backend = "auto"
-    """Physics: jax (MJX, float32), warp (MJX on Warp kernels, float32) or native (MuJoCo in C on the CPU); gymnasium is
+    """Physics: jax (MJX, float32), warp (MuJoCo Warp, float32) or native (MuJoCo in C on the CPU); gymnasium is
     for --env gymnasium:ID."""
     device: devices.Device = "auto"
     """Where replay and learner live; cuda never falls back to the CPU."""

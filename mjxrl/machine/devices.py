@@ -15,7 +15,6 @@ from mjxrl.machine.threads import BY_RULE, Threads, available_cores, split_threa
 
 Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["auto", "jax", "warp", "native", "gymnasium"]
-ON_JAX = ("jax", "warp")  # those that step worlds in programs of jax's
 
 # what `--backend auto` means on each device, and why
 _BACKEND_FOR = {
@@ -23,7 +22,7 @@ _BACKEND_FOR = {
     "cpu": ("native", "on a CPU, MuJoCo in C is about 20 times as fast as MJX"),
 }
 
-WITHOUT_WARP = "--backend warp: allowed: jax, native without Warp: pip install 'mjxrl[warp]'"
+WITHOUT_WARP = "--backend warp: allowed: jax, native without MuJoCo Warp: pip install 'mjxrl[warp]'"
 
 
 class Machine(NamedTuple):
@@ -96,9 +95,9 @@ def resolve_backend(backend: str, device: str) -> tuple[str, str]:
     if backend not in get_args(Backend):
         raise UnavailableError(f"--backend {backend}: allowed: {', '.join(get_args(Backend))}")
     choice, reason = _BACKEND_FOR[device] if backend == "auto" else (backend, "as asked")
-    if choice == "warp" and not versions.installed("warp-lang"):
+    if choice == "warp" and not versions.installed("mujoco-warp"):
         raise UnavailableError(WITHOUT_WARP)
-    if choice in ON_JAX and device == "cuda" and not versions.installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
+    if choice == "jax" and device == "cuda" and not versions.installed("jax-cuda13-plugin", "jax-cuda12-plugin"):
         raise UnavailableError(
             f"--backend {backend}: allowed: native with --device cuda here, because jax has no CUDA plugin: "
             "pip install 'mjxrl[cuda]'"

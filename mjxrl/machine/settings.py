@@ -9,8 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-from mjxrl.machine.devices import ON_JAX
-
 _set_here: dict[str, str] = {}  # settings that `set_up` made and may change again
 
 
@@ -29,7 +27,7 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
         RuntimeError: jax is already imported and would not see these settings.
     """
     fixed = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # TF32 is too coarse for contact dynamics
-    if backend in ON_JAX:
+    if backend == "jax":
         fixed["JAX_PLATFORMS"] = "cuda,cpu" if device == "cuda" else "cpu"
     elif "jax" not in sys.modules:  # it may run elsewhere in this process
         fixed["JAX_PLATFORMS"] = "cpu"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("mjxrl", "torch", "jax", "jaxlib", "mujoco", "mujoco-mjx", "warp-lang", "gymnasium", "numpy")
+_OF_MUJOCO = ("mujoco", "mujoco-mjx", "mujoco-warp", "warp-lang")
+_PACKAGES = ("mjxrl", "torch", "jax", "jaxlib", *_OF_MUJOCO, "gymnasium", "numpy")
 
 
 def versions() -> dict[str, str]:

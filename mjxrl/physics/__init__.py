@@ -14,7 +14,7 @@ from mjxrl.envs.task import Array, Controls, Distribution, Namespace, Reset, Tas
 from mjxrl.errors import Refusal, TaskError, UnavailableError
 from mjxrl.machine.devices import WITHOUT_WARP
 
-State = Any  # a pytree of arrays on MJX, a token over buffers on native
+State = Any  # a pytree of arrays on MJX, a token over buffers on native and Warp
 
 # A step leaves these as they are; `mj_rnePostConstraint` after it computes them (gymnasium/envs/mujoco/mujoco_env.py)
 AFTER_THE_STEP = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
@@ -30,7 +30,7 @@ class Physics(Protocol):
     """A batch of worlds of one task's model.
 
     Attributes:
-        xp: array namespace that the task's functions run on (numpy, or jax.numpy).
+        xp: array namespace that the task's functions run on (numpy, jax.numpy, or numpy's names on torch).
         num_envs: worlds.
         ctrl_low, ctrl_high: what actions -1 and 1 stand for, `(A,)`: the range of each control, or the task's own.
     """
@@ -87,8 +87,13 @@ class Physics(Protocol):
         ...
 
 
-def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig | None = None) -> Physics:
+def make_physics(
+    task: Task, num_envs: int, backend: str, config: PhysicsConfig | None = None, device: str = "cpu"
+) -> Physics:
     """`num_envs` worlds of `task` on a backend, whose libraries are imported only now.
+
+    Args:
+        device: torch's name of where Warp simulates; C always does on the CPU, and MJX where jax is.
 
     Raises:
         Refusal: there is no such number of worlds.
@@ -99,6 +104,8 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
         raise Refusal(f"num_envs {num_envs}: allowed: a whole number, at least 1")
     if backend == "native" and config.accuracy != "exact":
         raise UnavailableError("--physics.accuracy fast: allowed: exact on native, whose solver is the XML's")
+    if config.deterministic and backend == "jax":
+        raise UnavailableError("--physics.deterministic: allowed: on warp, and on native, which always is")
     if backend in task.refused_by:
         allowed = ", ".join(name for name in ("native", "jax", "warp") if name not in task.refused_by)
         why = f"{type(task).__name__}: {task.refused_by[backend]}"
@@ -112,8 +119,10 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
             from mjxrl.physics.analytic_jax import JaxAnalyticPhysics
 
             return JaxAnalyticPhysics(task, num_envs)
-        name = type(task).__name__
-        raise UnavailableError(f"--backend {backend}: allowed: jax, native for {name}, which has its own dynamics")
+        if backend == "warp":
+            from mjxrl.physics.analytic_torch import TorchAnalyticPhysics
+
+            return TorchAnalyticPhysics(task, num_envs, device)
     if backend == "native":
         from mjxrl.physics.native import NativePhysics
 
@@ -126,11 +135,11 @@ def make_physics(task: Task, num_envs: int, backend: str, config: PhysicsConfig 
         try:
             from mjxrl.physics.warp import WarpPhysics
         except ModuleNotFoundError as error:
-            if error.name != "warp":
+            if str(error.name).partition(".")[0] not in ("warp", "mujoco_warp"):
                 raise
             raise UnavailableError(WITHOUT_WARP) from None
 
-        return WarpPhysics(task, num_envs, config)
+        return WarpPhysics(task, num_envs, config, device)
     raise UnavailableError(f"--backend {backend}: allowed: jax, warp, native")
 
 

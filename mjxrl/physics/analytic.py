@@ -1,4 +1,4 @@
-"""Analytic physics: worlds whose task brings its own `dynamics`, which needs no simulator and runs on numpy or jax."""
+"""Analytic physics: worlds whose task brings its own `dynamics`, on numpy, jax or torch; they need no simulator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AnalyticState(NamedTuple):
 
 
 class AnalyticPhysics:
-    """What numpy and jax share of `Physics`."""
+    """What numpy, jax and torch share of `Physics`."""
 
     xp: Namespace
 

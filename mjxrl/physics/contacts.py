@@ -1,9 +1,8 @@
-"""How many contacts MJX has room for, chosen from the model and the task.
+"""How many contacts MJX-JAX has room for, chosen from the model and the task.
 
 MuJoCo's C finds contacts as they come. MJX-JAX has rows in the solver for every pair of geoms that could ever touch
 (Humanoid: 138 contacts, 242 rows, of which C fills a tenth), and its cost grows with them; with room for fewer it
-keeps the deepest. MJX-Warp has one array of contacts for all worlds. Neither says when it drops one, so the physics
-counts (`Physics.overflows`).
+keeps the deepest. It does not say when it drops one, so the physics counts (`Physics.overflows`).
 """
 
 from __future__ import annotations
@@ -11,16 +10,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco.mjx._src import collision_driver
 
-from mjxrl.envs.task import Task
-
-_WARP_PAIRS = 3  # geom pairs that pass the broad phase per contact; 2.4 at most were seen (docs/parity.md)
-_WARP_DEFAULT = 32  # contacts of a world of a task that names no maximum, if it has that many pairs
 _PATCHING = threading.RLock()  # on a GPU each env traces its step on a thread of its own, and MJX's globals are shared
 
 
@@ -62,29 +57,3 @@ def capped(cap: int | None) -> Iterator[None]:
             yield
         finally:
             collision_driver._numeric = stock
-
-
-def cap_in_xml(model: mujoco.MjModel) -> int | None:
-    """The XML's own custom numeric `max_contact_points`, if it has one."""
-    named = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, "max_contact_points")
-    return int(model.numeric_data[model.numeric_adr[named]]) if named >= 0 else None
-
-
-class WarpSizes(NamedTuple):
-    """Sizes of MJX-Warp's arrays."""
-
-    naconmax: int  # contacts, and pairs that pass the broad phase, of all worlds together
-    njmax: int  # rows of the solver, each world
-
-
-def warp_sizes(task: Task, num_envs: int, cap: int | None) -> WarpSizes:
-    """Room for `cap` contacts of each dimension in every world, or for a default number, and every other row."""
-    model = task.model
-    dims, counts = np.unique(candidates(model), return_counts=True)
-    kept = np.minimum(counts, _WARP_DEFAULT if cap is None else cap)
-    contacts = int(np.minimum(counts, _WARP_PAIRS * kept).sum())
-    rows = int((kept * np.where(dims == 1, 1, 2 * (dims - 1))).sum())  # pyramidal cones
-    rows += int(model.jnt_limited.sum() + model.tendon_limited.sum())
-    rows += int((model.dof_frictionloss > 0).sum() + (model.tendon_frictionloss > 0).sum())
-    rows += int(6 * (model.eq_type != mujoco.mjtEq.mjEQ_JOINT).sum() + (model.eq_type == mujoco.mjtEq.mjEQ_JOINT).sum())
-    return WarpSizes(max(1, num_envs * contacts), max(1, rows))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from mujoco import mjx
 
@@ -21,27 +19,9 @@ from mjxrl.errors import Refusal, UnavailableError
 from mjxrl.physics import AFTER_THE_STEP, beyond_bounds, contacts, control_range, field_shapes, plane_capsule
 from mjxrl.physics.dropped import dropped
 from mjxrl.physics.jax_arrays import JaxArrays, committed
+from mjxrl.physics.solver import INERTIA, POSITION, VELOCITY, cap_in_xml, with_solver
 
-# What a fresh qpos and qvel must be pushed through before a field can be read, cheapest first
-_POSITION = {"xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat"}
-_INERTIA = {"subtree_com", "cinert", "cdof"}
-_VELOCITY = {"cvel", "cdof_dot"}
 _STATE = {"qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time"}
-
-
-class Solver(NamedTuple):
-    """How accurately a step is computed."""
-
-    integrator: mujoco.mjtIntegrator | None  # None: the XML's
-    iterations: int
-    ls_iterations: int
-
-
-# `exact` is the least that gives the XML's own 100 and 50 iterations to float32 rounding on Gymnasium's tasks
-SOLVERS = {
-    "exact": Solver(None, 8, 8),
-    "fast": Solver(mujoco.mjtIntegrator.mjINT_EULER, 4, 4),
-}
 
 
 class MjxState(NamedTuple):
@@ -73,20 +53,21 @@ class MjxPhysics(JaxArrays):
         self.num_envs = num_envs
         self.ctrl_low, self.ctrl_high = control_range(task)
         self._task, self._fields, self._frame_skip = task, task.fields, task.frame_skip
-        self._cap = config.max_contacts or task.max_contacts or contacts.cap_in_xml(task.model)
+        self._cap = config.max_contacts or task.max_contacts or cap_in_xml(task.model)
         self._correct_frames = not config.stock_frames and plane_capsule.wanted()
         self._mj_model = with_solver(task.model, config)
         self._zero = AFTER_THE_STEP & set(task.fields)  # zero until the first step
         if "qfrc_actuator" in task.fields and not task.model.actuator_biastype.any():
             self._zero |= {"qfrc_actuator"}  # no control, no force
-        if not config.unchecked and (lost := dropped(self._mj_model, self.backend, task.fields)):
+        if not config.unchecked and (lost := dropped(self._mj_model, "jax", task.fields)):
             raise self._refusal(f"MJX does not simulate {', '.join(lost)} (--physics.unchecked goes on all the same)")
         with self._refusing():
-            self._put_model()
+            self._capped = contacts.capped_groups(self._mj_model, self._cap)
+            self._model = mjx.put_model(self._mj_model, impl="jax")
             self._world = self._make_data()
         self._shapes = field_shapes(task)
         for name, shape in self._shapes.items():
-            if name in self._wrong or np.size(_get(self._world, name, ())) != math.prod(shape):
+            if np.size(_get(self._world, name, ())) != math.prod(shape):
                 raise self._refusal(f"it reads {name!r}, which MJX does not give as C does")
 
     def init(self, seed: int) -> tuple[MjxState, jax.Array]:
@@ -153,7 +134,7 @@ class MjxPhysics(JaxArrays):
         return {name: _get(data, name) for name in wanted} | known
 
     def _refusal(self, why: str) -> UnavailableError:
-        return UnavailableError(f"--backend {self.backend}: allowed: native for {type(self._task).__name__}: {why}")
+        return UnavailableError(f"--backend jax: allowed: native for {type(self._task).__name__}: {why}")
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:
@@ -164,15 +145,6 @@ class MjxPhysics(JaxArrays):
             raise
         except (NotImplementedError, TypeError, ValueError, AssertionError) as error:
             raise self._refusal(f"MJX says: {' '.join(str(error).split())}") from error
-
-    # What differs between the implementations of MJX
-
-    backend = "jax"
-    _wrong: ClassVar = frozenset[str]()  # fields that are there, and not what C has
-
-    def _put_model(self) -> None:
-        self._capped = contacts.capped_groups(self._mj_model, self._cap)
-        self._model = mjx.put_model(self._mj_model, impl="jax")
 
     def _make_data(self) -> mjx.Data:
         with self._as_configured():
@@ -186,12 +158,12 @@ class MjxPhysics(JaxArrays):
 
     def _recompute(self, data: mjx.Data, wanted: set[str]) -> mjx.Data:
         """One world with the fields `wanted` as they follow from its qpos and qvel."""
-        if not wanted <= _POSITION | _INERTIA | _VELOCITY:
+        if not wanted <= POSITION | INERTIA | VELOCITY:
             return mjx.forward(self._model, data)
         data = mjx.kinematics(self._model, data)
-        if not wanted <= _POSITION:
+        if not wanted <= POSITION:
             data = mjx.com_pos(self._model, data)
-        return mjx.com_vel(self._model, data) if wanted & _VELOCITY else data
+        return mjx.com_vel(self._model, data) if wanted & VELOCITY else data
 
     def _overflown(self, data: mjx.Data) -> tuple[mjx.Data, jax.Array]:
         """The worlds `(N,)` that had no room left for another contact after this substep."""
@@ -209,17 +181,6 @@ class MjxPhysics(JaxArrays):
             if self._correct_frames:
                 stack.enter_context(plane_capsule.corrected())
             yield
-
-
-def with_solver(model: mujoco.MjModel, config: PhysicsConfig) -> mujoco.MjModel:
-    """A copy of the model with the solver and the integrator that `config` asks for."""
-    solver, model = SOLVERS[config.accuracy], copy.copy(model)
-    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-    model.opt.iterations = config.iterations or solver.iterations
-    model.opt.ls_iterations = config.ls_iterations or solver.ls_iterations
-    if solver.integrator is not None:
-        model.opt.integrator = solver.integrator
-    return model
 
 
 _PUBLIC = {field.name for field in dataclasses.fields(mjx.Data)}  # the rest is under `_impl`

@@ -1,4 +1,4 @@
-"""The friction frame of a capsule on a plane as MuJoCo's C has it, for both implementations of MJX.
+"""The friction frame of a capsule on a plane as MuJoCo's C has it, for MJX; for Warp see `warp_frames`.
 
 C takes the capsule's axis, projected onto the plane, as the first tangent. MJX 3.17 takes a fixed one instead when the
 axis is within 30 degrees of the plane's normal (`mjx/_src/collision_primitive.py:74-76`,
@@ -8,7 +8,6 @@ in the version that was read; `tests/physics/test_plane_capsule.py` fails when u
 """
 
 import contextlib
-import importlib
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -18,8 +17,6 @@ import jax
 import jax.numpy as jnp
 from mujoco.mjx._src import collision_driver
 from mujoco.mjx._src.types import GeomType
-
-from mjxrl.errors import UnavailableError
 
 _READ = "3.17."  # versions of mujoco-mjx in which the code above was read
 _PARALLEL = 1e-6  # the axis has no direction within the plane: any tangent will do
@@ -63,54 +60,3 @@ def _with_frame_of_c(m: Any, d: Any, key: Any, geom: jax.Array) -> tuple[jax.Arr
 
 
 setattr(_with_frame_of_c, "ncon", 2)  # noqa: B010 (as MJX's own `collider` does)
-
-
-def correct_warp(on: bool) -> None:
-    """Kernels of MJX-Warp that are built from now on have C's frame, or MJX's own if not `on`.
-
-    Raises:
-        UnavailableError: this process has already built them the other way.
-    """
-    from mujoco.mjx.third_party.mujoco_warp._src import collision_primitive
-
-    global _warp_corrected
-    if _warp_corrected is None:
-        _warp_corrected = on
-        if on:
-            collision_primitive.plane_capsule = warp_plane_capsule(collision_primitive.plane_capsule)
-    elif _warp_corrected != on:
-        raise UnavailableError(
-            "--physics.stock-frames: allowed on warp: one choice per process, whose kernels are built once"
-        )
-
-
-_warp_corrected: bool | None = None
-
-
-def warp_plane_capsule(stock: Any) -> Any:
-    """Warp's collision function of a plane and a capsule, with C's frame."""
-    wp: Any = importlib.import_module("warp")  # Any: its stubs know less than its compiler
-    vec3 = wp.vec3
-
-    @wp.func
-    def plane_capsule(
-        plane_normal: vec3,  # pyright: ignore[reportInvalidTypeForm]
-        plane_pos: vec3,  # pyright: ignore[reportInvalidTypeForm]
-        capsule_pos: vec3,  # pyright: ignore[reportInvalidTypeForm]
-        capsule_axis: vec3,  # pyright: ignore[reportInvalidTypeForm]
-        capsule_radius: float,
-        capsule_half_length: float,
-    ):
-        dist, pos, frame = stock(
-            plane_normal, plane_pos, capsule_pos, capsule_axis, capsule_radius, capsule_half_length
-        )
-        tangent = capsule_axis - plane_normal * wp.dot(plane_normal, capsule_axis)
-        norm = wp.length(tangent)
-        if norm > _PARALLEL:
-            b = tangent / norm
-            c = wp.cross(plane_normal, b)
-            n = plane_normal
-            frame = wp.mat33(n[0], n[1], n[2], b[0], b[1], b[2], c[0], c[1], c[2])
-        return dist, pos, frame
-
-    return plane_capsule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -170,6 +170,7 @@ class _Linalg:
         return torch.linalg.vector_norm(self._xp.asarray(x), dim=axis, keepdim=keepdims)
 
 
+@cache
 def _dtype(dtype: Any) -> torch.dtype:
     """torch's name of a dtype, in float32 for float64."""
     if isinstance(dtype, torch.dtype):

@@ -1,7 +1,7 @@
 """Whether a run fits into memory, told before anything is allocated or compiled, and again before the first step.
 
-The replay is counted exactly, the rest by rules that err on the large side; once the simulator's step is compiled,
-XLA's account of it takes the place of the rule. There are two places: the RAM, and with a GPU its memory too.
+The replay and Warp's arrays are counted exactly, the rest by rules that err on the large side; once a step of MJX is
+compiled, XLA's account of it takes the place of the rule. There are two places: the RAM, and with a GPU its memory too.
 Checkpoints read the replay where it is and keep the rows that are overwritten meanwhile (`mjxrl.storage.snapshot`).
 """
 
@@ -17,7 +17,6 @@ import numpy as np
 
 from mjxrl.config import Config
 from mjxrl.errors import MemoryProblem
-from mjxrl.machine.devices import ON_JAX
 from mjxrl.networks.spec import actor_spec, critic_spec
 
 GIB = 2**30
@@ -62,7 +61,7 @@ def check(config: Config, backend: str, device: str) -> Room:
         problem = misfit(config, place, need, free[place])
         if problem:
             raise MemoryProblem(problem)
-    if device != "cuda" or backend not in ON_JAX:
+    if device != "cuda" or backend != "jax":
         return Room(free, None)
     need = needs["cuda"]
     return Room(free, jax_share(need.parts["physics"], total(config, need), free["cuda"], gpu_bytes()))
@@ -117,10 +116,10 @@ def refusal(config: Config, need: Need, free: float, takes: str) -> str:
 
 def estimate(config: Config, backend: str, device: str) -> dict[str, Need]:
     """What the run takes in each place, "cpu" and with a GPU "cuda"."""
-    physics_place = device if backend in ON_JAX else "cpu"
+    physics_place = device if backend in ("jax", "warp") else "cpu"
     parts = {place: {"libraries": LIBRARIES[place]} for place in {"cpu", device}}
     parts[device]["learner"] = learner_bytes(config)
-    parts[physics_place]["physics"] = physics_bytes(config, backend)
+    parts[physics_place]["physics"] = physics_bytes(config, backend, device)
     replays = dict.fromkeys(parts, 0.0) | {device: 1.0 + SAVING * config.checkpoint.replay}
     return {place: Need(content, replays[place]) for place, content in parts.items()}
 
@@ -152,14 +151,18 @@ def learner_bytes(config: Config) -> float:
     return 4.0 * (5 * (actor.parameters + critics.parameters) + update + draws + acting)
 
 
-def physics_bytes(config: Config, backend: str) -> float:
-    """The simulator's worlds: processes of Gymnasium's; state rows in C; on MJX the state, its contacts, and the
-    program's temporaries."""
+def physics_bytes(config: Config, backend: str, device: str) -> float:
+    """The simulator's worlds: processes of Gymnasium's; state rows in C; Warp's arrays, exactly; on MJX the state, its
+    contacts, and the program's temporaries."""
     if backend == "gymnasium":
         return PROCESS * (config.num_envs + config.eval.episodes) if config.task.vector == "async" else PROCESS
     model = config.task.model
     if backend == "native":
         return 8.0 * config.num_envs * (3 * (model.nq + model.nv) + 40 * model.nbody)
+    if backend == "warp" and not config.task.analytic:
+        from mjxrl.physics.warp import WarpPhysics
+
+        return float(WarpPhysics(config.task, config.num_envs, config.physics, device).nbytes)
     cap = config.physics.max_contacts or config.task.max_contacts or math.inf
     contacts = 2 * min(cap, _pairs(model.geom_contype, model.geom_conaffinity))
     rows = 4 * contacts + model.njnt + model.nu  # of constraints: friction pyramids and limits

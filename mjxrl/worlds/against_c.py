@@ -18,6 +18,7 @@ from torch import Tensor
 from mjxrl.config import PhysicsConfig
 from mjxrl.errors import UnavailableError
 from mjxrl.physics.elements import owner
+from mjxrl.worlds.runner import on_host
 from mjxrl.worlds.vector_env import VectorEnv
 
 LEAST, MOST = 8, 24  # worlds that are compared when a run starts: what one step of its program gives, if it can
@@ -81,7 +82,8 @@ def check(worlds: VectorEnv, backend: str, config: PhysicsConfig) -> str | None:
     """
     if backend == "native":
         return None
-    if config != PhysicsConfig(threads=config.threads, max_contacts=config.max_contacts, unchecked=config.unchecked):
+    same = {name: getattr(config, name) for name in ("threads", "max_contacts", "deterministic", "unchecked")}
+    if config != PhysicsConfig(**same):
         return "physics: not compared with MuJoCo's C, which the options of --physics depart from"
     count = max(LEAST, min(MOST, worlds.num_envs))
     difference = next(compare(worlds.twin(), count).differences(worlds.task.model), None)
@@ -158,8 +160,8 @@ def _step(worlds: VectorEnv, action: Tensor) -> tuple[Values, np.ndarray]:
     made |= {"observation": result.final_obs, "terminated": result.terminated}
     values = {name: physics[name] for name in _STATE if name in physics} | dict(view.arrays)
     values |= {f"carry {name}": value for name, value in view.carry.items()}
-    values |= {name: tensor.cpu().numpy() for name, tensor in made.items()}
-    flat = {name: np.array(value, float).reshape(worlds.num_envs, -1) for name, value in values.items()}
+    values |= made
+    flat = {name: on_host(value).astype(float).reshape(worlds.num_envs, -1) for name, value in values.items()}
     return flat, result.done.cpu().numpy()
 
 

@@ -79,6 +79,11 @@ class Runner(Protocol):
 Pending = Future[tuple[EnvState, StepResult]]
 
 
+def on_host(array: Any) -> np.ndarray:
+    """A copy of any backend's array, on the host."""
+    return np.array(array.cpu() if isinstance(array, Tensor) else array)
+
+
 def require_idle(runner: Runner) -> None:
     """Raise RuntimeError while a step is under way, whose state nobody may touch."""
     if runner.busy:

@@ -14,12 +14,13 @@ from torch import Tensor
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs import task_class
 from mjxrl.envs.task import Task
-from mjxrl.physics import Physics, make_physics
+from mjxrl.physics import Physics, control_range, make_physics
 from mjxrl.physics.torch_arrays import TorchNamespace
+from mjxrl.worlds import on_torch
 from mjxrl.worlds.numpy_runner import NumpyRunner
 from mjxrl.worlds.pictures import Pose
 from mjxrl.worlds.program import EnvState, vector_reset, vector_restart, vector_set_state, vector_step
-from mjxrl.worlds.runner import Runner, require_idle
+from mjxrl.worlds.runner import Runner, on_host, require_idle
 from mjxrl.worlds.shapes import observation_size
 from mjxrl.worlds.worlds import Goals, StepResult, Worlds
 
@@ -59,7 +60,7 @@ class VectorEnv(Worlds):
         self.task, self.num_envs, self.device = task, num_envs, device
         self.max_episode_steps = task.max_episode_steps
         self.obs_size = observation_size(task)
-        self._physics, self._runner = _backend(task, num_envs, backend, device, physics or PhysicsConfig())
+        self._physics, self._runner = make_backend(task, num_envs, backend, device, physics or PhysicsConfig())
         if task.goals is not None:
             self.goals = Goals(*task.goals, partial(task.goal_reward, TorchNamespace(device)))
         self._seed = seed
@@ -72,7 +73,7 @@ class VectorEnv(Worlds):
     @property
     def control_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest control of each actuator, `(A,)` each, which actions -1 and 1 stand for."""
-        return np.asarray(self._physics.ctrl_low), np.asarray(self._physics.ctrl_high)
+        return control_range(self.task)
 
     @property
     def state(self) -> EnvState:
@@ -150,8 +151,8 @@ class VectorEnv(Worlds):
         state = self._simulator(None)[0]
         target = self.task.target(self._physics.xp, self.state.view)
         if target is not None:
-            target = target._replace(position=np.array(target.position), distance=np.array(target.distance))
-        return Pose({name: np.array(array) for name, array in self._physics.pose(state).items()}, target)
+            target = target._replace(position=on_host(target.position), distance=on_host(target.distance))
+        return Pose({name: on_host(array) for name, array in self._physics.pose(state).items()}, target)
 
     def overflows(self) -> int:
         """World steps so far in which the room for contacts was full (`--physics.max-contacts`); waits for the device.
@@ -161,7 +162,8 @@ class VectorEnv(Worlds):
         return int(self._physics.overflows(self.state.physics).sum())
 
     def twin(self) -> VectorEnv:
-        """Other worlds that the same programs step, which are compiled once for both (not on native)."""
+        """Other worlds that the same programs step, which are compiled once for both (not on native, where they would
+        share their state)."""
         other, runner = copy.copy(self), type(self._runner)
         other._runner = runner(self.device)  # type: ignore[call-arg]
         return other
@@ -169,8 +171,7 @@ class VectorEnv(Worlds):
     def program_bytes(self) -> int | None:
         """What the compiled step takes on its device, by the compiler's own account; None on native and where unknown.
 
-        It compiles the step, which is not compiled again when it first runs; no random number is used up. Warp's
-        kernels are calls out of the program: what they allocate by themselves is not in the account.
+        It compiles the step, which is not compiled again when it first runs; no random number is used up.
         """
         # before the first reset the worlds of another one serve, which are gone again with the answer
         state = self.state if hasattr(self._runner, "state") else self._reset(*self._simulator(None))[0]
@@ -227,9 +228,9 @@ def make_vec(
     """Worlds of the Gymnasium environment `env_id`, of `my_module:MyTask`, or of a task's class.
 
     Args:
-        backend: "auto", "jax" (MJX, float32), "warp" (MJX on Warp kernels) or "native" (MuJoCo in C on the CPU,
+        backend: "auto", "jax" (MJX, float32), "warp" (MuJoCo Warp, float32) or "native" (MuJoCo in C on the CPU,
             float64).
-        device: "auto", "cpu" or "cuda": where the tensors live, and where MJX simulates.
+        device: "auto", "cpu" or "cuda": where the tensors live, and where jax and warp simulate.
         seed: of every random draw.
         task_keywords: the task's own keywords, named as in Gymnasium's constructor.
 
@@ -248,12 +249,24 @@ def make_vec(
     return VectorEnv(task, num_envs, backend=machine.backend, device=where, seed=seed, physics=physics)
 
 
-def _backend(
-    task: Task, num_envs: int, backend: str, device: torch.device, config: PhysicsConfig
+def make_backend(
+    task: Task, num_envs: int, backend: str, device: torch.device, config: PhysicsConfig | None = None
 ) -> tuple[Physics, Runner]:
-    physics = make_physics(task, num_envs, backend, config)
+    """The physics of `num_envs` worlds, and what runs its programs.
+
+    Raises:
+        TaskError: a function of the task cannot run on torch, as it must on warp.
+        Refusal: the task cannot be simulated on this backend.
+    """
+    if backend == "warp":
+        on_torch.check(task)
+    physics = make_physics(task, num_envs, backend, config, str(device))
     if backend == "native":
         return physics, NumpyRunner(device)
+    if backend == "warp":
+        from mjxrl.worlds.torch_runner import TorchRunner
+
+        return physics, TorchRunner(device)
     from mjxrl.worlds.jax_runner import JaxRunner
 
     return physics, JaxRunner(device)

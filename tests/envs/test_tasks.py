@@ -189,7 +189,3 @@ class TestAnalytic:
         reads_xpos = type("ReadsXpos", (Pendulum,), {"fields": ("qpos", "xpos")})
         with pytest.raises(ValueError, match="ReadsXpos has its own dynamics: its fields are qpos and qvel, not xpos"):
             VectorEnv(reads_xpos(), 1, backend="native", device=torch.device("cpu"))
-
-    def test_other_backends_are_refused_by_name(self) -> None:
-        with pytest.raises(ValueError, match=r"backend warp: .*Pendulum.* its own dynamics"):
-            VectorEnv(task_class("Pendulum-v1")(), 1, backend="warp", device=torch.device("cpu"))

@@ -17,6 +17,7 @@ from mjxrl.envs import task_class
 from mjxrl.envs.task import Controls, Reset, Task
 from mjxrl.physics import contacts
 from mjxrl.physics.mjx import MjxPhysics
+from mjxrl.physics.solver import cap_in_xml
 
 BALL = '<body pos="{} 0 0"><joint type="slide" axis="0 0 1"/><geom size=".1" condim="{}" contype="0"/></body>'
 BALLS = f"""
@@ -95,14 +96,7 @@ def test_the_cap_of_an_xml_is_read_where_it_is() -> None:
     def rooms(task: Task, **options: int) -> int:
         return len(MjxPhysics(task, 1, PhysicsConfig(**options)).init(0)[0].data._impl.contact.dim)  # type: ignore[arg-type]
 
-    assert contacts.cap_in_xml(Own().model) == 2
+    assert cap_in_xml(Own().model) == 2
     assert rooms(Own()) == 4 and rooms(Own(), max_contacts=1) == 2
     # Ant's other numeric, `init_qpos`, must not be taken for one
-    assert contacts.cap_in_xml(task_class("Ant-v5")().model) is None
-
-
-def test_room_in_warp_covers_the_models_rows() -> None:
-    task = task_class("Humanoid-v5")()
-    sizes = contacts.warp_sizes(task, 10, 12)
-    assert sizes.njmax == 12 * 1 + 12 * 4 + task.model.jnt_limited.sum()
-    assert sizes.naconmax == 10 * (36 + 29)
+    assert cap_in_xml(task_class("Ant-v5")().model) is None

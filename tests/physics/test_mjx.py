@@ -16,8 +16,9 @@ from mjxrl.envs import SUITE
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import Task
-from mjxrl.physics.mjx import MjxPhysics, with_solver
+from mjxrl.physics.mjx import MjxPhysics
 from mjxrl.physics.native import NativePhysics
+from mjxrl.physics.solver import with_solver
 from mjxrl.worlds.vector_env import VectorEnv
 
 FAST = ("HalfCheetah-v5", "Ant-v5", "Humanoid-v5")  # the others compile for minutes

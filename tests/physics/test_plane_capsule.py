@@ -74,10 +74,12 @@ def test_another_version_is_left_alone_and_says_so(monkeypatch: pytest.MonkeyPat
 
 def test_warp_stock_differs_and_corrected_is_that_of_c() -> None:
     wp: Any = pytest.importorskip("warp", reason="Warp is missing: pip install 'mjxrl[warp]'")
-    from mujoco.mjx.third_party.mujoco_warp._src import collision_primitive_core
+    from mujoco_warp._src import collision_primitive_core  # type: ignore[import-not-found]
+
+    from mjxrl.physics import warp_frames
 
     stock = collision_primitive_core.plane_capsule
-    ours = plane_capsule.warp_plane_capsule(stock)
+    ours = warp_frames.with_frame_of_c(stock)
 
     @wp.kernel
     def frames(axis: wp.array(dtype=wp.vec3), theirs: wp.array(dtype=wp.mat33), corrected: wp.array(dtype=wp.mat33)):  # type: ignore[valid-type]

@@ -137,7 +137,7 @@ def test_settings_of_a_task_are_the_same_whoever_steps_it() -> None:
 
 def test_memory_counts_processes_and_a_replay_that_may_be_cut_anywhere() -> None:
     few, many = (config_of("gymnasium:Pendulum-v1", "async", num_envs=n) for n in (2, 12))
-    needs = [budget.physics_bytes(config, "gymnasium") for config in (few, many)]
+    needs = [budget.physics_bytes(config, "gymnasium", "cpu") for config in (few, many)]
     assert needs[1] - needs[0] == pytest.approx(10 * budget.PROCESS)
     in_c = small("td3", env="Pendulum-v1", task=env_class("Pendulum-v1")())
     assert budget.replay_size(few, 1000) > 1.2 * budget.replay_size(in_c, 1000)

@@ -26,6 +26,7 @@ from mjxrl.storage.run_dir import load_config
 from mjxrl.training.launch import make_worlds
 from mjxrl.training.launch import train as launch
 from mjxrl.training.session import Session
+from tests.conftest import need_warp
 from tests.helpers.learners import needs_compiler
 from tests.helpers.small_runs import rows_of, small, train
 
@@ -44,10 +45,15 @@ def assert_same_checkpoint(a: Path, b: Path) -> None:
 
 @pytest.mark.parametrize(
     ("algo", "backend"),
-    [("td3", "native"), ("sac", "native"), ("sac", "jax"), pytest.param("td3", "jax", marks=pytest.mark.slow)],
+    [
+        *(("td3", "native"), ("sac", "native"), ("sac", "jax"), ("sac", "warp")),
+        *(pytest.param("td3", backend, marks=pytest.mark.slow) for backend in ("jax", "warp")),
+    ],
 )
 def test_n_steps_stop_and_n_more_equal_2n(algo: str, backend: str, tmp_path: Path) -> None:
     """Stopped between two log lines, so that half-filled sums must survive too."""
+    if backend == "warp":
+        need_warp()
     learner: dict[str, Any] = {"normalize_obs": True}
     if algo == "sac":
         learner |= {"scale_rewards": True, "critic": "categorical"}

@@ -61,7 +61,7 @@ class Whole(Arm):
 @pytest.fixture(scope="module", params=["jax", "warp"])
 def whole(request: pytest.FixtureRequest) -> VectorEnv:
     if request.param == "warp":
-        pytest.importorskip("warp", reason="Warp is missing: pip install 'mjxrl[warp]'")
+        pytest.importorskip("mujoco_warp", reason="Warp is missing: pip install 'mjxrl[warp]'")
     return worlds_of(Whole(), backend=request.param)
 
 
@@ -78,7 +78,8 @@ def test_a_right_simulation_passes_and_its_worlds_are_left_alone(whole: VectorEn
     assert all(len(error) == 20 for error in comparison.errors().values())
     assert comparison.in_c["time"].max() > 0.1  # from states that were played, not only from resets
     assert all(torch.equal(value, saved[name]) for name, value in whole.state_dict().items())
-    assert whole._step._cache_size() == 1  # type: ignore[attr-defined]
+    if hasattr(whole._step, "_cache_size"):  # jax
+        assert whole._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
 def test_another_robot_is_refused_unless_that_is_wanted() -> None:
