@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -81,6 +81,7 @@ RULES: dict[str, Rule] = {
     "learner.atoms": _whole(2),
     "learner.value_range": _real(0, open_low=True),
     "learner.adam_beta1": _real(0, 0.999),
+    "learner.hold_noise": _COUNT,
     "learner.weight_decay": _real(0),
     "learner.lr_final": _real(0, 1),
     "td3.exploration_noise": _real(0),
@@ -89,6 +90,8 @@ RULES: dict[str, Rule] = {
     "td3.target_noise_clip": _real(0),
     "sac.init_temperature": _real(0, open_low=True),
     "sac.target_entropy": _or_none(_real(-math.inf)._replace(allowed="a finite number")),
+    "sac.target_std": _or_none(_real(0, open_low=True)),
+    "sac.init_std": _real(0, open_low=True),
     "sac.temperature_lr": _STEP_SIZE,
     "sac.exploration_scale": _real(0),
     "sac.exploration_scale_max": _or_none(_real(0)),
@@ -131,12 +134,30 @@ def validate(config: Config) -> list[str]:
         problems += _fits_the_replay(config)
         if not wrong.keys() & {"learner.warmup_steps", "total_steps"}:
             problems += _learns(config)
+    problems += _fits_the_networks(config, wrong.keys())
+    if None not in (config.sac.target_entropy, config.sac.target_std):
+        problems.append(problem("sac.target_std", config.sac.target_std, "None with --sac.target-entropy"))
     in_gymnasium = config.env.startswith(GYMNASIUM)
     if in_gymnasium != (config.backend == "gymnasium"):
         allowed = "gymnasium" if in_gymnasium else ", ".join(each for each in get_args(Backend) if each != "gymnasium")
         problems.append(problem("backend", config.backend, f"{allowed} with --env {config.env}"))
     if config.backend == "native" and config.physics.accuracy == "fast":
         problems.append(problem("physics.accuracy", "fast", "exact with --backend native, whose solver is the XML's"))
+    return problems
+
+
+def _fits_the_networks(config: Config, wrong: Collection[str]) -> list[str]:
+    learner = config.learner
+    if not learner.blocks:
+        return []
+    widths = {f"learner.{name}_hidden": getattr(learner, f"{name}_hidden") for name in ("actor", "critic")}
+    problems = [
+        problem(path, value, "one width for all, with --learner.blocks")
+        for path, value in widths.items()
+        if path not in wrong and len(set(value)) > 1
+    ]
+    if learner.critic_norm == "batch":
+        problems.append(problem("learner.critic_norm", "batch", "none, layer, with --learner.blocks"))
     return problems
 
 

@@ -75,6 +75,9 @@ class LearnerConfig:
     """Widths of the actor's hidden layers, in units."""
     critic_hidden: tuple[int, ...] = (256, 256)
     """Widths of each critic's hidden layers, in units."""
+    blocks: bool = False
+    """Residual blocks of these widths, four times as wide inside, in place of hidden layers, with RMSNorm in front of
+    each and of the last layer (SimBa, FlashSAC); actor and critics."""
     critic_norm: Literal["none", "layer", "batch"] = "none"
     """layer: LayerNorm after each hidden layer of the critics. batch: CrossQ, BatchNorm before each of their layers,
     one forward of (s, a) and (s', a'), and no target networks."""
@@ -111,6 +114,8 @@ class LearnerConfig:
     """Launch up to 16 updates at once as a CUDA graph (on a GPU)."""
     compile: bool = False
     """Losses and gradients through torch.compile: faster on a CPU, after up to a minute the first time."""
+    hold_noise: int = 1
+    """Exploration noise stays for up to so many steps of a world, most often few (FlashSAC has 16); 1: always new."""
     threads: int = 0
     """CPU threads of the learner; 0: by rule. 1 is slower on an idle machine and steadier on a busy one."""
     normalize_obs: bool = False
@@ -137,6 +142,10 @@ class SacConfig:
     """Adjust the temperature towards the target entropy; off keeps it fixed."""
     target_entropy: float | None = None
     """Entropy aimed at, in nats; the default is minus the number of action dimensions."""
+    target_std: float | None = None
+    """In its place: the entropy of a Gaussian of this standard deviation, before tanh (FlashSAC has 0.15)."""
+    init_std: float = 1.0
+    """Standard deviation that the policy starts with, about, before tanh."""
     temperature_lr: float = 3e-4
     """Adam step size of log alpha."""
     exploration_scale: float = 1.0

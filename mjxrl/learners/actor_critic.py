@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
+from mjxrl.learners.noise import HeldNoise
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Categorical
 from mjxrl.machine.ranks import ALONE, Ranks
@@ -46,6 +47,7 @@ class ActorCritic:
         if self.has_targets:
             self.networks["target_critics"] = self.critics.copy()
         adam = {"beta1": settings.adam_beta1, "weight_decay": settings.weight_decay}
+        self.noise = HeldNoise(settings.hold_noise, config.num_envs, sizes[1], device, dtype)
         self.optimizers = {
             "actor": Adam(self.actor.flat, self.actor.parameters, settings.actor_lr, **adam),
             "critic": Adam(self.critics.flat, self.critics.parameters, settings.critic_lr, **adam),
@@ -53,7 +55,8 @@ class ActorCritic:
 
     def parts(self) -> dict[str, Part]:
         """Everything that changes as it learns, by the names under which it is saved."""
-        return {**self.networks, **{f"{name}_adam": adam for name, adam in self.optimizers.items()}}
+        optimizers = {f"{name}_adam": adam for name, adam in self.optimizers.items()}
+        return {**self.networks, **optimizers, "noise": self.noise}
 
     def gradients(self, **losses: Tensor) -> dict[str, Annotated[Tensor, "_"]]:
         """Of each loss, 0-d, by the parameters of the optimizer that it is named after."""

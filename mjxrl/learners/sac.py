@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mjxrl.config import Config
+from mjxrl.config import Config, SacConfig
 from mjxrl.learners.actor_critic import ActorCritic
 from mjxrl.learners.algorithm import CriticGradient, Entropy, PolicyGradient
 from mjxrl.learners.batches import masked_mean
@@ -119,6 +119,13 @@ def temperature_loss(
     return -(log_alpha.exp() * masked_mean(log_prob + target_entropy, valid)).sum()
 
 
+def target_entropy(settings: SacConfig, actions: int) -> float:
+    """H: as given; or A/2 log(2 pi e sigma^2), a Gaussian's (FlashSAC, arXiv 2604.04539); or -A (appendix D)."""
+    if settings.target_std is not None:
+        return actions / 2 * math.log(2 * math.pi * math.e * settings.target_std**2)
+    return -float(actions) if settings.target_entropy is None else settings.target_entropy
+
+
 class SAC(ActorCritic):
     """Soft Actor-Critic with automatic temperature. Targets move after every critic update, the policy and the
     temperature once every `policy_delay` of them."""
@@ -135,7 +142,8 @@ class SAC(ActorCritic):
     ) -> None:
         super().__init__(config, sizes, device, dtype, ranks)
         settings, (_, action_size) = config.sac, sizes
-        self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
+        self.target_entropy = target_entropy(settings, action_size)
+        self.actor.frozen[-1].bias[..., action_size:] += math.log(settings.init_std)
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
         self._trained_log_alpha = self.log_alpha.detach().requires_grad_()
         self.optimizers["temperature"] = Adam(
@@ -150,7 +158,7 @@ class SAC(ActorCritic):
         first world to the last."""
         gaussian = policy(self.actor.frozen, obs)
         mean, (low, high) = gaussian.mean, (self.config.sac.exploration_scale, self.config.sac.exploration_scale_max)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        noise = self.noise.draw(len(obs), generator)
         if high is not None:
             noise *= self.over_worlds(low, high, mean)
         elif low != 1:

@@ -94,7 +94,7 @@ class TD3(ActorCritic):
         """clip(pi(s) + N(0, sigma), -1, 1). sigma may rise evenly from the first world to the last (Li et al. 2023,
         arXiv 2307.12983)."""
         action = self.act_deterministic(obs)
-        noise = torch.randn(action.shape, generator=generator, device=action.device, dtype=action.dtype)
+        noise = self.noise.draw(len(obs), generator)
         low, high = self.config.td3.exploration_noise, self.config.td3.exploration_noise_max
         if high is None:
             return action.add(noise, alpha=low).clamp_(-1, 1)

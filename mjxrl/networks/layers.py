@@ -26,6 +26,15 @@ class Layer(NamedTuple):
     mean: Annotated[Tensor, "_ 1 in"] | None = None
     """Running mean of what goes in; all members of the first layer have one."""
     var: Annotated[Tensor, "_ 1 in"] | None = None
+    in_blocks: bool = False
+    """Of a network of residual blocks."""
+
+
+def activated(layer: Layer, x: Tensor) -> Tensor:
+    """A layer's product after LayerNorm, if it has that, and the activation."""
+    if layer.gain is not None and layer.shift is not None:
+        x = torch.addcmul(layer.shift, F.layer_norm(x, x.shape[-1:]), layer.gain)
+    return ACTIVATIONS[layer.activation](x)
 
 
 def product(layer: Layer, x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E B out"]:

@@ -1,4 +1,4 @@
-"""What multilayer perceptrons compute, actors and ensembles of critics.
+"""What networks compute, actors and ensembles of critics: multilayer perceptrons, or residual blocks.
 
 The functions take a list of layers, so that a loss can name whose weights it uses: `network.layers` (trained),
 `network.frozen` (the same numbers, no gradient) or a target's.
@@ -6,32 +6,19 @@ The functions take a list of layers, so that a loss can name whose weights it us
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mjxrl.networks import batch_norm
-from mjxrl.networks.layers import ACTIVATIONS, Layer, product
-
-
-def _activate(layer: Layer, x: Tensor) -> Tensor:
-    if layer.gain is not None and layer.shift is not None:
-        x = torch.addcmul(layer.shift, F.layer_norm(x, x.shape[-1:]), layer.gain)
-    return ACTIVATIONS[layer.activation](x)
+from mjxrl.networks import batch_norm, blocks
+from mjxrl.networks.layers import Layer, activated, product
 
 
 def actor_outputs(layers: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Annotated[Tensor, "B out"]:
     """The raw outputs of an actor: one member, no LayerNorm."""
-    x = obs
-    for i, layer in enumerate(layers):
-        # Plain products: on CPUs a batched one of a single member is slower, its gradient by a third.
-        x = torch.addmm(layer.bias.view(-1), x, layer.weight.squeeze(0))
-        if i < len(layers) - 1:
-            x = _activate(layer, x)
-    return x.to(obs.dtype)  # autocast ends here
+    return _outputs(layers, _plain_product(layers[0], obs), _plain_product).to(obs.dtype)  # autocast ends here
 
 
 def critic_outputs(
@@ -46,12 +33,23 @@ def critic_outputs(
         x = torch.baddbmm(first.bias, obs.expand(members, -1, -1), first.weight[:, :split])
         x = torch.baddbmm(x, action.expand(members, -1, -1), first.weight[:, split:])
     else:
-        x = torch.cat([obs, action], -1).expand(members, -1, -1)
-        x = torch.baddbmm(first.bias, x, first.weight)
-    x = _activate(first, x)
+        x = product(first, torch.cat([obs, action], -1))
+    return _outputs(layers, x, product).to(obs.dtype)  # autocast ends here
+
+
+def _outputs(layers: Sequence[Layer], x: Tensor, product: Callable[[Layer, Tensor], Tensor]) -> Tensor:
+    """What a network says, given the product of its first layer."""
+    if layers[0].in_blocks:
+        return blocks.outputs(layers, x, product)
+    x = activated(layers[0], x)
     for layer in layers[1:-1]:
-        x = _activate(layer, torch.baddbmm(layer.bias, x, layer.weight))
-    return product(layers[-1], x).to(obs.dtype)  # autocast ends here
+        x = activated(layer, product(layer, x))
+    return product(layers[-1], x)
+
+
+def _plain_product(layer: Layer, x: Annotated[Tensor, "B in"]) -> Annotated[Tensor, "B out"]:
+    """That of one member. On CPUs a batched one of a single member is slower, its gradient by a third."""
+    return torch.addmm(layer.bias.view(-1), x, layer.weight.squeeze(0))
 
 
 def first_member(layers: Sequence[Layer]) -> list[Layer]:

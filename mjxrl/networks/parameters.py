@@ -81,7 +81,7 @@ def new_network(
         if kind in ("gain", "shift"):
             values[name] = torch.full(shape, float(kind == "gain"))
         else:
-            bound = (output_scale if int(layer) == len(spec.hidden) else 1.0) / math.sqrt(fan_in)
+            bound = (output_scale if int(layer) == len(spec.products) - 1 else 1.0) / math.sqrt(fan_in)
             values[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
     values |= {name: torch.full(shape, float(name.endswith("var"))) for name, shape in spec.statistics.items()}
     return Network(spec, {name: value.to(device, dtype) for name, value in values.items()})
@@ -94,6 +94,7 @@ def _layers(spec: NetworkSpec, named: dict[str, Tensor]) -> list[Layer]:
             named[f"{i}.weight"],
             named[f"{i}.bias"],
             activation=spec.activation,
+            in_blocks=spec.blocks,
             **{name: named.get(f"{i}.{name}") for name in vectors},
         )
         for i in range(len(spec.products))

@@ -29,7 +29,7 @@ from mjxrl.storage.files import write_atomically
 from mjxrl.storage.state import flatten, part_of
 from mjxrl.worlds.actions import to_controls
 
-FORMAT = 2  # 1 did not say what the network is
+FORMAT = 3  # 1 did not say what the network is, 2 had no other norm than LayerNorm
 TENSORS, INFO = "policy.safetensors", "policy.json"
 ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
 
@@ -140,12 +140,14 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Policy:
     try:
         content, data = json.loads((folder / INFO).read_text()), (folder / TENSORS).read_bytes()
         format_, expected = content.pop("format"), content.pop("sha256")
-        if format_ not in (1, FORMAT):
-            raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1, {FORMAT}")
+        if format_ not in (1, 2, FORMAT):
+            raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1, 2, {FORMAT}")
         if hashlib.sha256(data).hexdigest() != expected:
             raise PolicyError(f"{folder / TENSORS} is truncated or was altered")
         tensors = safetensors.torch.load(data)
-        network = content.pop("network") if format_ == FORMAT else _network_of(tensors)
+        network = _network_of(tensors) if format_ == 1 else content.pop("network")
+        if format_ == 2:
+            del network["layer_norm"]  # which no actor has
         network["hidden"] = tuple(network["hidden"])
         content |= {name: tuple(map(float, content[name])) for name in ("control_low", "control_high")}
         info = PolicyInfo(**content, network=NetworkSpec(**network))

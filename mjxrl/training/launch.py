@@ -183,7 +183,7 @@ def in_words(config: Config) -> str:
     """What a run learns from, on one line."""
     learner = config.learner
     critic = f"{learner.num_critics} {learner.critic} critics" + NORMS[learner.critic_norm]
-    widths = "x".join(map(str, learner.critic_hidden))
+    widths = "x".join(map(str, learner.critic_hidden)) + (" in blocks" if learner.blocks else "")
     compiled = ", compiled (up to a minute the first time)" if learner.compile else ""
     return (
         f"{learner.updates_per_step} updates of batch {learner.batch_size} per vector step, {critic} of {widths}, "

@@ -122,6 +122,18 @@ def test_target_entropy_defaults_to_minus_the_action_size():
     assert sac(target_entropy=0.0).target_entropy == 0.0
 
 
+def test_target_entropy_of_a_standard_deviation():
+    wanted = torch.distributions.Normal(0.0, 0.15).entropy().item() * ACTION
+    assert sac(target_std=0.15).target_entropy == pytest.approx(wanted)
+
+
+def test_the_first_standard_deviation_moves_nothing_else():
+    obs, quiet = torch.randn(4, OBS), learner_of(init_std=0.25)
+    before, after = (policy(x.algorithm.actor.layers, obs) for x in (learner_of(), quiet))
+    torch.testing.assert_close(after.log_std, before.log_std + math.log(0.25))
+    assert torch.equal(before.mean, after.mean)
+
+
 def test_targets_move_every_update_actor_and_temperature_by_the_delay():
     learner, replay, g = learner_of(policy_delay=3), filled_replay(), torch.Generator().manual_seed(0)
     critics, targets = learner.algorithm.critics.flat, learner.algorithm.networks["target_critics"].flat

@@ -149,7 +149,7 @@ def test_damage_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as error:
         load_policy(tmp_path)
     assert "\n" not in str(error.value)
-    assert damage != "format" or str(error.value).endswith("has format 9: allowed: 1, 2")
+    assert damage != "format" or str(error.value).endswith("has format 9: allowed: 1, 2, 3")
 
 
 @pytest.mark.parametrize("algo", ["td3", "sac"])
@@ -162,6 +162,15 @@ def test_files_that_do_not_say_what_the_network_is_still_load(algo: str, tmp_pat
     info.write_text(json.dumps({**content, "format": 1}))
     old = load_policy(tmp_path)
     assert old.info == policy.info and np.array_equal(old(observations(5)), policy(observations(5)))
+
+
+def test_files_of_before_other_norms_still_load(tmp_path: Path) -> None:
+    """Format 2, which said of every network whether it has LayerNorm."""
+    policy, info = a_policy("td3", True, tmp_path), tmp_path / "policy.json"
+    content = json.loads(info.read_text())
+    network = {name: content["network"][name] for name in ("inputs", "hidden", "outputs", "members", "activation")}
+    info.write_text(json.dumps({**content, "format": 2, "network": {**network, "layer_norm": False}}))
+    assert load_policy(tmp_path).info == policy.info
 
 
 def test_command_line(run: Path, tmp_path: Path) -> None:
