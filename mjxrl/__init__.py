@@ -11,7 +11,7 @@ if not (_here / "envs").is_dir():  # a checkout without links, as on Windows: mj
     __path__.append(str(_here.parent))
 
 from mjxrl.adapters.registered import register  # noqa: E402
-from mjxrl.machine import graphics  # noqa: E402
+from mjxrl.machine import graphics, threads  # noqa: E402
 
 if TYPE_CHECKING:
     from mjxrl.adapters import sb3 as sb3
@@ -43,4 +43,5 @@ def __getattr__(name: str) -> Any:
 
 
 graphics.choose()  # now, since MuJoCo reads it when it is imported
+threads.spin_briefly()  # as does torch's OpenMP
 register()  # gymnasium.make_vec("mjxrl/Ant-v5", ...)

@@ -18,6 +18,28 @@ class Threads(NamedTuple):
 
 
 BY_RULE = Threads(0, 0)
+SPINS = 10_000  # about 0.2 ms
+
+
+def spin_briefly() -> None:
+    """Let threads of torch's operators wait for each other for a moment only before they sleep; call it before torch
+    loads, whose OpenMP (libgomp) reads it then. A setting of the user's own wins.
+
+    By default they spin for some milliseconds. Beside another process, whoever waits so takes the core from the one it
+    waits for: with two threads on two cores, a learner beside two endless loops made 0.16 of its updates/s, and makes
+    0.37 to 0.39 so; alone it makes 0.98 to 1.01 of them (benchmarks/busy_machine.py).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
+def others_at_work(threads: int) -> str | None:
+    """A line on what else the machine computes, if that is half a core or more; `threads` are the learner's."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load < 0.5:
+        return None
+    advice = "; --learner.threads 1 keeps most then" if threads > 1 else ""
+    return f"other processes are at work: a load of {load:.1f} on {available_cores()} cores slows updates{advice}"
 
 
 def available_cores() -> int:

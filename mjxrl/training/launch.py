@@ -172,8 +172,8 @@ def introduction(config: Config, machine: Machine, path: Path) -> list[str]:
         f"threads: {machine.threads.physics} physics, {machine.threads.learner} learner",
     ]
     unused = devices.unused_gpu() if machine.device == "cpu" and config.device == "auto" else None
-    notice = machine.notice(config.num_envs, config.env)
-    return lines + ([f"there is a GPU, but {unused}"] if unused else []) + ([notice] if notice else [])
+    notices = machine.notice(config.num_envs, config.env), threads.others_at_work(machine.threads.learner)
+    return lines + ([f"there is a GPU, but {unused}"] if unused else []) + [notice for notice in notices if notice]
 
 
 NORMS = {"none": "", "layer": " with LayerNorm", "batch": " with BatchNorm"}

@@ -233,7 +233,7 @@ def test_policy_moves_once_every_delay(algo, delay):
         {"num_critics": 4, "critic_norm": "layer"},
         {"n_step": 4},
         {"critic_norm": "batch"},
-        {"blocks": True, "critic_norm": "layer", "hold_noise": 3},
+        {"blocks": True, "critic_norm": "layer"},
         {"actor_hidden": (8,), "critic_hidden": (8, 8, 8)},
         {"normalize_obs": True},
     ],

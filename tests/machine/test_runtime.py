@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,30 @@ class TestThreads:
         assert threads.split_threads(2, "native", "cpu") == (1, 2)
         assert threads.split_threads(8, "native", "cpu") == (2, 6)
         assert threads.split_threads(16, "native", "cuda") == (15, 1)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="another OpenMP")
+    def test_threads_that_wait_soon_sleep_unless_the_user_says_otherwise(self) -> None:
+        code = "import mjxrl, os, sys; assert 'torch' not in sys.modules; import torch"
+        told = {}
+        for name, own in (
+            ("ours", {}),
+            ("theirs", {"GOMP_SPINCOUNT": "77"}),
+            ("policy", {"OMP_WAIT_POLICY": "ACTIVE"}),
+        ):
+            free = {key: x for key, x in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+            environment = free | {"OMP_DISPLAY_ENV": "VERBOSE"} | own
+            done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            [told[name]] = re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
+        assert (told["ours"], told["theirs"]) == (str(threads.SPINS), "77") and int(told["policy"]) > threads.SPINS
+
+    def test_other_processes_at_work_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 9.0, 9.0))
+        assert threads.others_at_work(2) is None
+        monkeypatch.setattr(os, "getloadavg", lambda: (7.04, 0.0, 0.0))
+        line = threads.others_at_work(2)
+        assert line is not None and "a load of 7.0" in line and "--learner.threads 1" in line
+        assert "--learner.threads" not in (threads.others_at_work(1) or "--learner.threads")
 
     def test_torch_takes_the_number(self) -> None:
         import torch
