@@ -29,6 +29,7 @@ check_shapes(
     "mjxrl.reporting.quarantine", "mjxrl.networks.mlp", "mjxrl.networks.statistics", "mjxrl.learners.optimizer",
     "mjxrl.learners.batches", "mjxrl.learners.values", "mjxrl.learners.diagnostics", "mjxrl.learners.actor_critic",
     "mjxrl.learners.td3", "mjxrl.learners.sac", "mjxrl.learners.updates", "mjxrl.learners.learner",
+    "mjxrl.learners.noise", "mjxrl.networks.batch_norm",
 )  # fmt: skip
 
 from mjxrl.checks.parity import Report, compare  # noqa: E402

@@ -47,7 +47,7 @@ class ActorCritic:
         if self.has_targets:
             self.networks["target_critics"] = self.critics.copy()
         adam = {"beta1": settings.adam_beta1, "weight_decay": settings.weight_decay}
-        self.noise = HeldNoise(settings.hold_noise, config.num_envs, sizes[1], device, dtype)
+        self.noise = HeldNoise(settings.hold_noise, config.share(ranks.size).num_envs, sizes[1], device, dtype)
         self.optimizers = {
             "actor": Adam(self.actor.flat, self.actor.parameters, settings.actor_lr, **adam),
             "critic": Adam(self.critics.flat, self.critics.parameters, settings.critic_lr, **adam),

@@ -22,8 +22,8 @@ class CriticGradient(NamedTuple):
     loss: Annotated[Tensor, ""]
     q: Annotated[Tensor, "E B"]
     target: Annotated[Tensor, "B *K"]
-    statistics: Annotated[Tensor, "S"] | None = None
-    """Of the batch in each layer, with BatchNorm."""
+    drift: Annotated[Tensor, "S"] | None = None
+    """With BatchNorm: how far the batch's statistics are from the running ones."""
 
 
 class Entropy(NamedTuple):

@@ -12,6 +12,7 @@ from mjxrl.config import Config
 from mjxrl.learners.algorithm import Algorithm
 from mjxrl.learners.batches import Draws, without_invalid
 from mjxrl.learners.diagnostics import goal_metrics
+from mjxrl.learners.noise import HeldNoise
 from mjxrl.learners.optimizer import lr_fraction
 from mjxrl.learners.updates import Updates
 from mjxrl.machine.ranks import ALONE, Ranks
@@ -20,7 +21,8 @@ from mjxrl.replay import Batch, Indices, Replay
 from mjxrl.storage.state import Part, State, check_fit, flatten, restore
 from mjxrl.worlds.worlds import StepResult
 
-PER_WORLD, ADDED = ({f"return_scale.{name}" for name in names} for names in (ReturnScale.PER_WORLD, ReturnScale.ADDED))
+PER_WORLD = {f"return_scale.{name}" for name in ReturnScale.PER_WORLD} | {f"noise.{x}" for x in HeldNoise.PER_WORLD}
+ADDED = {f"return_scale.{name}" for name in ReturnScale.ADDED}
 
 
 class Learner:

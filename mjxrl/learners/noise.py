@@ -20,6 +20,9 @@ class HeldNoise:
     any number of worlds, and there is no state.
     """
 
+    PER_WORLD = "held", "left"
+    """What of the state belongs to the worlds: all."""
+
     def __init__(self, longest: int, worlds: int, size: int, device: torch.device | str, dtype: torch.dtype) -> None:
         self._size, self._like = size, {"device": device, "dtype": dtype}
         weights = torch.arange(1, longest + 1, dtype=torch.float64) ** -EXPONENT

@@ -186,11 +186,11 @@ class SAC(ActorCritic):
             with torch.no_grad():
                 alpha = self.log_alpha.exp()
                 next_action, log_prob = squashed_sample(policy(self.actor.frozen, batch.next_obs), noise)
-            outputs, next_outputs, statistics = self.joint(batch, next_action)
+            outputs, next_outputs, drift = self.joint(batch, next_action)
             target = self.value.target(batch, next_outputs, -alpha * log_prob)
             loss = sac_error(outputs, batch, target, self.value)
         q = self.value.q(outputs.detach())
-        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, statistics)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, drift)
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         alpha, which = self.log_alpha.exp(), self.config.learner.actor_q

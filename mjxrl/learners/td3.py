@@ -128,11 +128,11 @@ class TD3(ActorCritic):
         with self.autocast():
             with torch.no_grad():
                 next_action = smoothed_action(self.actor.frozen, batch.next_obs, noise, sigma, clip)
-            outputs, next_outputs, statistics = self.joint(batch, next_action)
+            outputs, next_outputs, drift = self.joint(batch, next_action)
             target = self.value.target(batch, next_outputs)
             loss = td3_error(outputs, batch, target, self.value)
         q = self.value.q(outputs.detach())
-        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, statistics)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, drift)
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         which = self.config.learner.actor_q

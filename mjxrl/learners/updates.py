@@ -75,8 +75,8 @@ class Updates:
     ) -> tuple[CriticGradient, PolicyGradient | None]:
         """One update on a prepared batch: of the critics, of the policy if it is due, and of the targets."""
         critics, policy = self._step(self._critic_gradient(batch, noise), batch), None
-        if critics.statistics is not None:
-            self._algorithm.critics.observe(critics.statistics)
+        if critics.drift is not None:
+            self._algorithm.critics.observe(self._ranks.mean_gradients({"": critics.drift}, batch.valid)[""])
         if policy_due:
             policy = self._step(self._policy_gradient(batch, noise), batch)
         self._algorithm.update_targets(policy_due)

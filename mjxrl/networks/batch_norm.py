@@ -26,8 +26,8 @@ class Joint(NamedTuple):
     """Of (s, a)."""
     next_outputs: Annotated[Tensor, "E B out"]
     """Of (s', a'), without gradient."""
-    statistics: Annotated[Tensor, "S"]
-    """Means and variances of the batch, layer by layer, without gradient; the running ones if no row is valid."""
+    drift: Annotated[Tensor, "S"]
+    """How far means and variances of the batch are from the running ones, layer by layer; 0 if no row is valid."""
 
 
 def running_outputs(
@@ -75,8 +75,8 @@ def joint_outputs(
         x = product(layer, _normalised(layer, x, mean, var))
         moments = (mean, var) if through_both else (mean.detach(), var.detach())
         y = product(next_layer, _normalised(next_layer, y, *moments))
-    statistics = torch.where(valid.any(), torch.cat(found), torch.cat(known))
-    return Joint(x.to(valid.dtype), y.detach().to(valid.dtype), statistics)  # autocast ends here
+    drift = torch.where(valid.any(), torch.cat(found) - torch.cat(known), 0)
+    return Joint(x.to(valid.dtype), y.detach().to(valid.dtype), drift)  # autocast ends here
 
 
 def _sum(x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E 1 in"]:

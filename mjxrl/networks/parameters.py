@@ -48,10 +48,10 @@ class Network:
         self.flat.lerp_(source.flat, tau)
 
     @torch.no_grad()
-    def observe(self, statistics: Annotated[Tensor, "S"]) -> None:
-        """Move the running statistics towards a batch's, which are in the order of `spec.statistics`."""
+    def observe(self, drift: Annotated[Tensor, "S"]) -> None:
+        """Move the running statistics towards a batch's, which are so far away, in the order of `spec.statistics`."""
         if self.statistics is not None:
-            self.statistics.lerp_(statistics, 1 - MOMENTUM)
+            self.statistics.add_(drift, alpha=1 - MOMENTUM)
 
     def state_dict(self) -> State:
         """Copies of parameters and statistics by name."""

@@ -126,12 +126,13 @@ def test_statistics_of_parts_are_those_of_the_whole(tmp_path: Path) -> None:
         assert {name: value for name, value in found.items() if not value < 1e-6} == {}
 
 
-@pytest.mark.parametrize(("algo", "size"), [("td3", 2), ("sac", 3)])
-def test_weights_stay_alike_to_the_bit(algo: str, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("algo", "size", "norm"), [("td3", 2, "none"), ("sac", 3, "batch")])
+def test_weights_stay_alike_to_the_bit(algo: str, size: int, norm: str, tmp_path: Path) -> None:
     """After 500 updates, with everything that is trained or counted; and they have moved."""
 
     def work(ranks: Ranks) -> list[Any]:
-        one = learner(algo, ranks, batch_size=24, normalize_obs=True, scale_rewards=True, policy_delay=2)
+        settings = {"normalize_obs": True, "scale_rewards": True, "policy_delay": 2, "critic_norm": norm}
+        one = learner(algo, ranks, batch_size=24, hold_noise=4, **settings)
         before = {name: int(fingerprint(x)) for name, x in one.shared_state().items()}
         for k in range(500):
             if k % 10 == 0:

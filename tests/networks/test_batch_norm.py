@@ -24,19 +24,18 @@ def joint_of(critics, valid=BATCH.valid, ends=ENDS, half=False) -> Joint:
 def test_both_halves_equal_the_oracle(members: int, half: bool) -> None:
     critics, parameters = make_network(SIZES, 1, members=members, norm="batch")
     found = joint_of(critics, half=half)
+    critics.observe(found.drift)
+    state = critics.state_dict()
     for e in range(members):
         x, y = (np.concatenate(end, -1) for end in ENDS)
         here, there, _, moments = batch_norm_joint(parameters, e, x, y, BATCH.valid)
         np.testing.assert_allclose(found.outputs[e].detach(), here, rtol=1e-9)
         np.testing.assert_allclose(found.next_outputs[e], there, rtol=1e-9)
-        critics.observe(found.statistics)
-        state = critics.state_dict()
         for i, (mean, var) in enumerate(moments):
             for name, value in (("mean", mean), ("var", var)):
-                share = 1 - MOMENTUM ** (e + 1)  # observed once more for each member
-                wanted = share * value + (1 - share) * parameters[f"{i}.{name}"][e if i else 0, 0]
+                wanted = (1 - MOMENTUM) * value + MOMENTUM * parameters[f"{i}.{name}"][e if i else 0, 0]
                 np.testing.assert_allclose(state[f"{i}.{name}"][e if i else 0, 0], wanted, rtol=1e-9)
-    assert not found.next_outputs.requires_grad and not found.statistics.requires_grad
+    assert not found.next_outputs.requires_grad and not found.drift.requires_grad
 
 
 def test_invalid_rows_decide_nothing() -> None:
@@ -45,7 +44,7 @@ def test_invalid_rows_decide_nothing() -> None:
     other = tuple(tuple(x.masked_fill(rows, 9.0) for x in end) for end in ENDS)
     one, two = joint_of(critics), joint_of(critics, ends=other)
     keep = BATCH.valid > 0
-    assert torch.equal(one.statistics, two.statistics)
+    assert torch.equal(one.drift, two.drift)
     assert torch.equal(one.outputs[:, keep], two.outputs[:, keep])
     assert torch.equal(one.next_outputs[:, keep], two.next_outputs[:, keep])
 
@@ -56,7 +55,7 @@ def test_a_batch_without_valid_rows_moves_no_statistics() -> None:
     critics.statistics.uniform_(0.5, 2, generator=torch.Generator().manual_seed(0))
     before = critics.statistics.clone()
     found = joint_of(critics, valid=torch.zeros(12, dtype=F64))
-    critics.observe(found.statistics)
+    critics.observe(found.drift)
     assert torch.equal(before, critics.statistics) and bool(found.outputs.isfinite().all())
 
 
