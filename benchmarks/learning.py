@@ -32,8 +32,8 @@ class Options:
     """The raw figures: read first if it exists, written after every run."""
     env: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5")
     """Task ids."""
-    who: tuple[str, ...] = ("mjxrl-td3", "mjxrl-sac", "sbx-td3", "sbx-sac", "sb3-td3", "sb3-sac")
-    """Who learns: mjxrl, sb3 or sbx, and the algorithm."""
+    who: tuple[str, ...] = ("mjxrl-td3", "mjxrl-sac", "sbx-td3", "sbx-sac", "sbx-crossq", "sbx-crossq-128", "sb3-sac")
+    """Who learns: mjxrl, sb3 or sbx, and the algorithm; peers also at another width of their hidden layers."""
     seeds: int = 3
     """Runs of each, with seeds 0, 1, ..."""
     minutes: float = 10.0
@@ -68,11 +68,20 @@ def new_report(options: Options) -> dict[str, Any]:
 
 def made(key: dict[str, Any], options: Options, cores: list[int]) -> dict[str, Any]:
     """One run in a process of its own: transitions, updates, and the return of each episode in Gymnasium."""
-    package, algo = key["who"].split("-")
+    package, algo, width = (*key["who"].split("-"), "0")[:3]
     common = ["--env", key["env"], "--algo", algo, "--seed", str(key["seed"])]
     if package != "mjxrl":
         script = str(Path(__file__).parent / "learning_peer.py")
-        peer = ["--package", PEERS[package], "--minutes", str(options.minutes), "--threads", str(len(cores))]
+        peer = [
+            "--width",
+            width,
+            "--package",
+            PEERS[package],
+            "--minutes",
+            str(options.minutes),
+            "--threads",
+            str(len(cores)),
+        ]
         printed = call(cores, script, *common, *peer, "--episodes", str(options.episodes))
         return json.loads(printed.splitlines()[-1])
     limit = ["--max-minutes", str(options.minutes), "--total-steps", str(10**9)]

@@ -1,4 +1,4 @@
-"""One run of Stable-Baselines3 or SBX with their defaults, for `learning.py`: train so long, play, print JSON.
+"""One run of Stable-Baselines3 or SBX, for `learning.py`: train so long, play, print JSON; defaults but for the width.
 
 python benchmarks/learning_peer.py --package sbx --algo td3 --env Hopper-v5 --minutes 10 --seed 0
 """
@@ -15,13 +15,15 @@ import gymnasium
 import torch
 import tyro
 
+KINDS = {"td3": "TD3", "sac": "SAC", "crossq": "CrossQ"}
+
 
 @dataclass(frozen=True)
 class Options:
     package: Literal["stable_baselines3", "sbx"]
     """Whose implementation."""
-    algo: Literal["td3", "sac"]
-    """Algorithm."""
+    algo: Literal["td3", "sac", "crossq"]
+    """Algorithm; crossq is SBX's."""
     env: str
     """Gymnasium id."""
     minutes: float
@@ -30,15 +32,18 @@ class Options:
     """Of the run."""
     episodes: int = 10
     """Episodes of the deterministic policy after training."""
+    width: int = 0
+    """Of both networks' two hidden layers; 0: as by default."""
     threads: int = 1
     """torch's threads (Stable-Baselines3)."""
 
 
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
-    kind = getattr(importlib.import_module(options.package), options.algo.upper())
+    kind = getattr(importlib.import_module(options.package), KINDS[options.algo])
+    networks = {"policy_kwargs": {"net_arch": [options.width] * 2}} if options.width else {}
     device = {"device": "cpu"} if options.package == "stable_baselines3" else {}
-    model = kind("MlpPolicy", options.env, seed=options.seed, **device)
+    model = kind("MlpPolicy", options.env, seed=options.seed, **device, **networks)
     deadline = time.monotonic() + 60 * options.minutes
     model.learn(10**9, callback=lambda _locals, _globals: time.monotonic() < deadline)
     env, returns = gymnasium.make(options.env), []

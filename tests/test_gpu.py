@@ -89,11 +89,11 @@ def test_an_update_waits_for_nothing() -> None:
     "settings", [{"bf16": True}, {"compile": True}, {"bf16": True, "compile": True, "graphs": True}]
 )
 def test_updates_in_bf16_compiled_and_captured(algo: Algorithm, settings: dict[str, bool]) -> None:
-    """As preset fast has them; the plain float32 losses are the yardstick."""
+    """As preset fast-2025 has them; the plain float32 losses are the yardstick."""
     losses = []
     for changes in ({}, settings):
         changes = {"updates_per_step": 4, "batch_size": 256, "warmup_steps": 0, **changes, "policy_delay": 2}
-        config = merged(default_config("Ant-v5", algo, 64, preset="fast"), {"learner": {"bf16": False} | changes})
+        config = merged(default_config("Ant-v5", algo, 64, preset="fast-2025"), {"learner": {"bf16": False} | changes})
         learner = make_learner(config, 105, 8, CUDA)
         for network in learner.algorithm.networks.values():
             network.flat.mul_(3)  # new critics say nearly nothing, whatever the target

@@ -17,9 +17,10 @@ from torch.distributions.transforms import TanhTransform
 
 from mjxrl.config import Algorithm, Config, LearnerConfig, SacConfig
 from mjxrl.learners import Learner, make_learner
-from mjxrl.learners.sac import Gaussian, squashed_sample
+from mjxrl.learners.noise import HeldNoise
+from mjxrl.learners.sac import SAC, Gaussian, squashed_sample
 from mjxrl.networks.mlp import critic_outputs
-from mjxrl.replay import Replay
+from mjxrl.replay import Batch, Replay
 from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION, WORLDS = 6, 3, 4
@@ -208,6 +209,45 @@ def no_value_after_termination() -> str:
     return check(bool(fits), f"Q' = 7: target - r {ended.max():g} after a termination, {going_on.max():.2f} elsewhere")
 
 
+def batch_norm_statistics() -> str:
+    learner, replay, worst = learner_of("sac", torch.float64, critic_norm="batch"), random_replay(), 0.0
+    g, mean, var = torch.Generator().manual_seed(0), torch.zeros(1).double(), torch.ones(1).double()
+    critics = learner.algorithm.critics
+    for _ in range(50):
+        batch = learner.prepare(replay.gather(replay.draw(1, 64, g)[0], 1, 0.99))
+        batch = Batch(*(x.double() for x in batch))
+        batch.valid[:9] = 0
+        learner.algorithm.actor.flat.zero_()  # a' is tanh of the noise then
+        noise = torch.randn(2, 64, ACTION, generator=g, dtype=torch.float64)
+        ends = torch.cat([batch.obs, batch.action], -1), torch.cat([batch.next_obs, noise[0].tanh()], -1)
+        counted = torch.cat([end[9:] for end in ends])
+        mean, var = 0.99 * mean + 0.01 * counted.mean(0), 0.99 * var + 0.01 * counted.var(0, correction=0)
+        learner.updates.update(batch, noise, policy_due=False)
+        first = critics.frozen[0]
+        assert first.mean is not None and first.var is not None
+        worst = max((first.mean[0, 0] - mean).abs().max().item(), (first.var[0, 0] - var).abs().max().item())
+    return check(worst < 1e-6, f"50 batches, invalid rows among them, against plain means: {worst:.1e}")
+
+
+def held_noise_law() -> str:
+    worlds, steps, longest = 500, 1000, 16
+    noise, g = HeldNoise(longest, worlds, 1, "cpu", torch.float32), torch.Generator().manual_seed(0)
+    drawn = torch.stack([noise.draw(worlds, g)[:, 0] for _ in range(steps)])
+    found = (drawn[1:] != drawn[:-1]).double().mean().item()
+    weights = [k**-2.0 for k in range(1, longest + 1)]
+    wanted = sum(weights) / sum(k * weight for k, weight in enumerate(weights, 1))  # 1 / E[k]: renewal theory
+    return check(abs(found - wanted) < 0.005, f"noise is new in {found:.4f} of all steps, by its law {wanted:.4f}")
+
+
+def entropy_of_a_deviation() -> str:
+    learner = learner_of("sac", sac=SacConfig(target_std=0.15))
+    assert isinstance(learner.algorithm, SAC)
+    found, wanted = learner.algorithm.target_entropy, ACTION * Normal(0.0, 0.15).entropy().item()
+    return check(
+        abs(found - wanted) < 1e-6, f"H for sigma 0.15 and {ACTION} actions {found:.4f}, a Gaussian's {wanted:.4f}"
+    )
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "initial Q near zero": initial_q_near_zero,
     "actions bounded": bounded_actions,
@@ -221,6 +261,9 @@ CHECKS: dict[str, Callable[[], str]] = {
     "delayed policy updates": delayed_updates,
     "Polyak averaging": polyak_averaging,
     "no value after termination": no_value_after_termination,
+    "BatchNorm's running statistics": batch_norm_statistics,
+    "held noise": held_noise_law,
+    "target entropy of a deviation": entropy_of_a_deviation,
 }
 
 

@@ -6,7 +6,7 @@ last.
 
     paper    the form of the papers, one update per transition
     laptop   few CPU cores: few worlds, narrow networks, LayerNorm critics, compiled updates
-    fast     thousands of worlds on a GPU: few, large updates per vector step
+    fast     thousands of worlds on a GPU: few, large updates per vector step; fast-2025 is what it was before
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from mjxrl.machine.devices import Backend, Device
 
 Row = dict[str, Any]
 
-MANY_WORLDS = 1024  # on a GPU, from here on `auto` means fast
+MANY_WORLDS = 1024  # on a GPU, from here on `auto` means fast-2025, until a GPU has judged between the two
+FOR_MANY = "fast", "fast-2025"
 
 # two layers of 256, batch 256, tau 0.005: `schema.py` has what both algorithms share. In neither paper: 10 000 random
 # transitions for every task with long episodes, and critics that start near 0 (`ActorCritic`)
@@ -44,7 +45,7 @@ LAPTOP: Row = {
 LAPTOP_WORLDS = 8
 
 # A starting point after FastTD3 (arXiv 2505.22642), holosoma's FastSAC and PQL (arXiv 2307.12983); not yet tuned here.
-FAST: dict[str, Row] = {
+FAST_2025: dict[str, Row] = {
     "td3": {
         "learner": {
             "batch_size": 16_384,
@@ -67,7 +68,7 @@ FAST: dict[str, Row] = {
         "sac": {"init_temperature": 0.001},
     },
 }
-FAST_COMMON: Row = {
+FAST_2025_COMMON: Row = {
     "total_steps": 50_000_000,
     "learner": {
         "updates_per_step": 8,
@@ -83,7 +84,39 @@ FAST_COMMON: Row = {
     "eval": {"every": 5_000_000},
     "checkpoint": {"every": 10_000_000},
 }
-ROWS_PER_WORLD = 1024  # replay, in vectorized steps
+
+# After FlashSAC (arXiv 2604.04539), whose blocks have BatchNorm and targets besides: few updates of large batches on
+# many old transitions, a quiet start, noise that is held. Not yet run on a GPU, nor tuned here.
+FAST_SAC: Row = {"init_temperature": 0.01, "target_std": 0.15, "init_std": 0.25}
+FAST: dict[str, Row] = {
+    "td3": {
+        "learner": {"n_step": 3, "policy_delay": 2, "actor_q": "min"},
+        "td3": {"exploration_noise": 0.1, "exploration_noise_max": 0.8},
+    },
+    "sac": {"learner": {"policy_delay": 2, "actor_q": "min", "hold_noise": 16}, "sac": FAST_SAC},
+}
+FAST_COMMON: Row = {
+    "total_steps": 50_000_000,
+    "replay": {"capacity": 10_000_000},
+    "learner": {
+        "batch_size": 4_096,
+        "updates_per_step": 8,
+        "tau": 0.01,
+        "blocks": True,
+        "actor_hidden": (512, 512),
+        "critic_hidden": (512, 512),
+        "critic_norm": "layer",
+        "critic": "categorical",
+        "normalize_obs": True,
+        "scale_rewards": True,
+        "lr_schedule": "linear",
+        "lr_final": 0.5,
+        "bf16": True,
+    },
+    "eval": {"every": 5_000_000},
+    "checkpoint": {"every": 10_000_000},
+}
+ROWS_PER_WORLD = 1024  # replay of fast-2025, in vectorized steps
 WARMUP_ROWS = 10  # random vectorized steps before the first update
 LOG_ROWS = 50  # vectorized steps between two lines of metrics
 
@@ -139,7 +172,8 @@ TASKS: dict[tuple[str, str, str], Row] = {
         for algo in ("td3", "sac")
     },
     **{("laptop", *moved): HINDSIGHT for moved in MOVED},
-    ("fast", "Humanoid-v5", "td3"): {
+    ("fast", "Humanoid-v5", "td3"): {"td3": {"exploration_noise": 0.05, "exploration_noise_max": 0.4}},
+    ("fast-2025", "Humanoid-v5", "td3"): {
         "learner": {
             "batch_size": 32_768,
             "updates_per_step": 4,
@@ -155,7 +189,7 @@ TASKS: dict[tuple[str, str, str], Row] = {
 
 # Transitions in a minute, roughly (laptop: TD3 on HalfCheetah-v5, two cores). They stand for the length of a run that
 # minutes end, and for nothing else: what is shortened by them is the same on every machine.
-PER_MINUTE = {"paper": 6_000, "laptop": 20_000, "fast": 1_000_000}
+PER_MINUTE = {"paper": 6_000, "laptop": 20_000, "fast": 1_000_000, "fast-2025": 1_000_000}
 # Of the run's length, at most: lines of metrics, evaluations, checkpoints, random actions, a batch
 LOG_SHARE, EVAL_SHARE, CHECKPOINT_SHARE, WARMUP_SHARE, BATCH_SHARE = 20, 10, 4, 10, 4
 WARMUP_EPISODES, SHORT_WARMUP = 10, 1_000  # of the time limit; no shorter than this because episodes are short
@@ -190,13 +224,13 @@ def default_config(
     on_gpu = device == "cuda" or (device == "auto" and devices.cuda_problem() is None)
     many = LAPTOP_WORLDS if task != env else 4096 if on_gpu and backend != "native" else 64
     if preset == "auto":
-        preset = "laptop" if not on_gpu else "fast" if (num_envs or many) >= MANY_WORLDS else "paper"
+        preset = "laptop" if not on_gpu else "fast-2025" if (num_envs or many) >= MANY_WORLDS else "paper"
     if num_envs is None:
         num_envs = LAPTOP_WORLDS if preset == "laptop" else many
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)
     for row in (*_tables(preset, task, algo, num_envs), TASKS.get((preset, task, algo), {})):
         config = merged(config, row)
-    if preset == "fast":  # few worlds fill no large batch
+    if preset in FOR_MANY:  # few worlds fill no large batch
         batch_size = min(config.learner.batch_size, WARMUP_ROWS * num_envs)
         config = merged(config, {"learner": {"batch_size": batch_size}})
     if total_steps is not None:
@@ -213,7 +247,7 @@ def _shortened(config: Config, time_limit: int) -> Config:
         return max(1, min(value, int(length // share)))
 
     warmup = learner.warmup_steps
-    if config.preset != "fast":  # whose warm-up follows the worlds
+    if config.preset not in FOR_MANY:  # whose warm-up follows the worlds
         warmup = min(warmup, max(SHORT_WARMUP, WARMUP_EPISODES * time_limit))
     row = {
         "learner": {
@@ -229,13 +263,11 @@ def _shortened(config: Config, time_limit: int) -> Config:
 
 
 def _tables(preset: str, task: str, algo: str, num_envs: int) -> tuple[Row, ...]:
-    if preset == "fast":
-        by_worlds: Row = {
-            "learner": {"warmup_steps": WARMUP_ROWS * num_envs},
-            "replay": {"capacity": ROWS_PER_WORLD * num_envs},
-            "log": {"every": LOG_ROWS * num_envs},
-        }
-        return FAST_COMMON, FAST[algo], by_worlds
+    if preset in FOR_MANY:
+        by_worlds: Row = {"learner": {"warmup_steps": WARMUP_ROWS * num_envs}, "log": {"every": LOG_ROWS * num_envs}}
+        if preset == "fast":
+            return FAST_COMMON, FAST[algo], by_worlds
+        return FAST_2025_COMMON, FAST_2025[algo], by_worlds, {"replay": {"capacity": ROWS_PER_WORLD * num_envs}}
     updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, task, algo), 1))
     return PAPER[algo], LAPTOP if preset == "laptop" else {}, {"learner": {"updates_per_step": updates}}
 

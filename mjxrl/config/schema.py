@@ -16,7 +16,7 @@ from mjxrl.machine import devices
 from mjxrl.machine.threads import Threads
 
 Algorithm = Literal["td3", "sac"]
-Preset = Literal["auto", "paper", "laptop", "fast"]
+Preset = Literal["auto", "paper", "laptop", "fast", "fast-2025"]
 
 
 HER_GOALS = 4  # Andrychowicz et al. (2017), section 4.5: k = 4 and 8 do best
@@ -197,8 +197,8 @@ class Config:
     algo: Algorithm = "sac"
     """Learner."""
     preset: Preset = "auto"
-    """Defaults: as in the papers, for a laptop (few worlds, small networks), or fast (thousands of worlds on a GPU);
-    auto is laptop on a CPU, fast with many worlds on a GPU, else paper."""
+    """Defaults: as in the papers, for a laptop (few worlds, small networks), or fast (thousands of worlds on a GPU), of
+    2026 or as in 2025; auto is laptop on a CPU, fast-2025 with many worlds on a GPU, else paper."""
     num_envs: int = 64
     """Worlds stepped together; by default 8 with --preset laptop or gymnasium:ID, else 4096 on MJX on a GPU, or 64."""
     backend: devices.Backend = "auto"

@@ -69,6 +69,9 @@ BREAKS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "no value after termination": lambda m: m.setattr(
         Scalar, "target", lambda self, batch, outputs, bonus=0.0: batch.reward + batch.discount * outputs[0, :, 0]
     ),
+    "BatchNorm's running statistics": lambda m: m.setattr(Network, "observe", lambda self, drift: None),
+    "held noise": lambda m: m.setattr("mjxrl.learners.noise.EXPONENT", 1.5),
+    "target entropy of a deviation": lambda m: m.setattr("mjxrl.learners.sac.target_entropy", lambda _, size: -size),
 }
 
 

@@ -88,7 +88,7 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
 
 
 def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:
-    config = default_config("Humanoid-v5", "td3", 8, device="cpu", preset="fast")
+    config = default_config("Humanoid-v5", "td3", 8, device="cpu", preset="fast-2025")
     assert config.learner.batch_size == config.learner.warmup_steps == 80
 
 
@@ -104,11 +104,21 @@ def test_many_worlds_on_a_gpu_learn_from_few_large_batches() -> None:
     few, many = (default_config("Ant-v5", "sac", n, device="cuda") for n in (1023, 1024))
     assert few.learner.updates_per_step == 1023
     assert few.learner.batch_size == 256
-    assert (few.preset, many.preset) == ("paper", "fast")
+    assert (few.preset, many.preset) == ("paper", "fast-2025")
     assert many.learner.updates_per_step == 8
     assert many.learner.batch_size == 8192
     assert many.replay.capacity == 1024 * 1024
     assert many.learner.warmup_steps == 10 * 1024
+
+
+def test_fast_of_2026_learns_from_old_transitions_with_blocks_and_a_quiet_start() -> None:
+    sac, td3 = (default_config("Ant-v5", algo, device="cuda", preset="fast") for algo in ALGORITHMS[::-1])
+    assert sac.replay.capacity == td3.replay.capacity == 10_000_000
+    assert sac.learner.blocks and sac.learner.batch_size == 4096 and sac.num_envs == 4096
+    assert (sac.sac.target_std, sac.sac.init_temperature, sac.learner.hold_noise) == (0.15, 0.01, 16)
+    assert (td3.learner.hold_noise, td3.learner.n_step, td3.td3.exploration_noise_max) == (1, 3, 0.8)
+    humanoid = default_config("Humanoid-v5", "td3", device="cuda", preset="fast")
+    assert humanoid.td3.exploration_noise_max == 0.4 and humanoid.learner == td3.learner
 
 
 def test_auto_asks_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
