@@ -175,6 +175,14 @@ def device_name(device: str) -> str:
     return f"{_cpu_model()}, {cores} core{'s' if cores > 1 else ''}"
 
 
+def cuda_driver_version() -> int:
+    """The newest CUDA that the NVIDIA driver knows, such as 13000; 0 without a driver."""
+    driver, found = _cuda_driver(), ctypes.c_int(0)
+    if driver is not None:
+        driver.cuDriverGetVersion(ctypes.byref(found))
+    return found.value
+
+
 def _cuda_driver() -> ctypes.CDLL | None:
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:

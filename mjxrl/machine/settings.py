@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
+
+from mjxrl.machine import command_buffers
 
 _set_here: dict[str, str] = {}  # settings that `set_up` made and may change again
 
@@ -38,6 +41,8 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",  # XLA's C++ side: errors only
     }
+    if backend == "jax" and device == "cuda":
+        preferred["JAX_CUDA_VISIBLE_DEVICES"] = "0"  # the card that torch uses: jax would take memory on every one
     if jax_memory_fraction is None:
         preferred["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     else:
@@ -53,6 +58,19 @@ def set_up(device: str, backend: str, *, jax_memory_fraction: float | None = Non
     for name, value in preferred.items():
         if os.environ.get(name) in (None, _set_here.get(name)):
             os.environ[name] = _set_here[name] = value
+    if device == "cuda" and backend == "jax" and "jax" not in sys.modules:
+        _widen_command_buffers(cache)
+
+
+def _widen_command_buffers(cache: Path | None) -> None:
+    """Let XLA's command buffers hold loops and branches, where they work and the user has not chosen."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if command_buffers.OPTION in flags:
+        return
+    if problem := command_buffers.problem(cache):
+        warnings.warn(f"jax steps slower than it could, with loops run from the host: {problem}", stacklevel=3)
+    else:
+        os.environ["XLA_FLAGS"] = f"{flags} {command_buffers.FLAG}".strip()
 
 
 def cache_dir() -> Path | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mjxrl.errors import UnavailableError
-from mjxrl.machine import devices, settings, threads, versions
+from mjxrl.machine import command_buffers, devices, settings, threads, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +31,10 @@ def python(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProc
 
 
 class TestSetUp:
+    @pytest.fixture(autouse=True)
+    def command_buffers_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(command_buffers, "problem", lambda cache: None)
+
     def test_jax_sees_the_settings(self, tmp_path: Path) -> None:
         code = """
 from mjxrl.machine import devices, settings, threads, versions
@@ -82,6 +86,29 @@ print(jax.config.jax_default_matmul_precision, jax.config.jax_platforms, jax.con
         settings.set_up("cuda", "jax", jax_memory_fraction=0.25)
         found = {key: value for key, value in os.environ.items() if key.endswith("CLIENT_MEM_FRACTION")}
         assert found == {name: "0.9"}  # jax refuses to start with both
+
+    def test_on_a_gpu_jax_has_the_card_that_torch_uses_and_loops_in_command_buffers(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(sys.modules, "jax", raising=False)
+
+        def flags_after(device: str, **environment: str) -> tuple[str | None, str | None]:
+            with monkeypatch.context() as patch:
+                patch.setattr(settings, "_set_here", {})
+                ours = ("XLA_FLAGS", "JAX_CUDA_VISIBLE_DEVICES")
+                patch.setattr(os, "environ", {k: v for k, v in os.environ.items() if k not in ours} | environment)
+                settings.set_up(device, "jax")
+                settings.set_up(device, "jax")  # twice: the same
+                return os.environ.get("JAX_CUDA_VISIBLE_DEVICES"), os.environ.get("XLA_FLAGS")
+
+        flag, chosen = command_buffers.FLAG, f"{command_buffers.OPTION}=FUSION"
+        assert flags_after("cuda") == ("0", flag)
+        assert flags_after("cuda", XLA_FLAGS="--xla_a", JAX_CUDA_VISIBLE_DEVICES="1") == ("1", f"--xla_a {flag}")
+        assert flags_after("cuda", XLA_FLAGS=chosen) == ("0", chosen)  # the user's
+        assert flags_after("cpu") == (None, None)
+        monkeypatch.setattr(command_buffers, "problem", lambda cache: "it crashes")
+        with pytest.warns(UserWarning, match="with loops run from the host: it crashes"):
+            assert flags_after("cuda") == ("0", None)
 
 
 class TestDevice:
