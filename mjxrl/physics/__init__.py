@@ -83,7 +83,10 @@ class Physics(Protocol):
         ...
 
     def when(self, condition: Array, then: Callable[[Any], Any], operand: Any) -> Any:
-        """`then(operand)` if the scalar `condition` holds, else `operand` itself, unchanged in structure."""
+        """`then(operand)` if the scalar `condition` holds, else `operand` itself, unchanged in structure.
+
+        Where asking costs more than it saves it is `then(operand)` always, which must be right in both cases.
+        """
         ...
 
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from mjxrl.envs.task import Distribution
 
+_MANY = 256  # worlds, of which one is nearly always done: a GPU would wait for the condition in vain
+
 
 class JaxArrays:
     """`draw` and `when` of `Physics` on jax, for `num_envs` worlds."""
@@ -29,6 +31,8 @@ class JaxArrays:
         return jax.random.key_data(random), noise
 
     def when(self, condition: jax.Array, then: Callable[[Any], Any], operand: Any) -> Any:
+        if jax.default_backend() == "gpu" and self.num_envs >= _MANY:
+            return then(operand)
         return jax.lax.cond(condition, then, lambda x: x, operand)
 
 

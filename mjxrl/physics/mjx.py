@@ -16,7 +16,15 @@ from mujoco import mjx
 from mjxrl.config import PhysicsConfig
 from mjxrl.envs.task import Controls, Reset, Task
 from mjxrl.errors import Refusal, UnavailableError
-from mjxrl.physics import AFTER_THE_STEP, beyond_bounds, contacts, control_range, field_shapes, plane_capsule
+from mjxrl.physics import (
+    AFTER_THE_STEP,
+    beyond_bounds,
+    contacts,
+    control_range,
+    field_shapes,
+    gpu_solver,
+    plane_capsule,
+)
 from mjxrl.physics.dropped import dropped
 from mjxrl.physics.jax_arrays import JaxArrays, committed
 from mjxrl.physics.solver import INERTIA, POSITION, VELOCITY, cap_in_xml, with_solver
@@ -175,11 +183,13 @@ class MjxPhysics(JaxArrays):
 
     @contextlib.contextmanager
     def _as_configured(self) -> Any:
-        """In this context MJX is traced with our frames and caps."""
+        """In this context MJX is traced with our frames and caps, and for a GPU with our solver."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(contacts.capped(self._cap))
             if self._correct_frames:
                 stack.enter_context(plane_capsule.corrected())
+            if gpu_solver.wanted():
+                stack.enter_context(gpu_solver.patched())
             yield
 
 
