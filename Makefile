@@ -4,12 +4,14 @@
 #   make reach        SAC teaches the Fetch arm to reach, for five minutes; its score, its film, and PPO beside it
 #   make test         the tests that need neither a GPU nor much time
 #   make test-all     all tests
+#   make coverage     make test, and which lines of mjxrl/ it runs; at least 90 % of them
 #   make test-gpu     the tests that need an NVIDIA GPU
 #   make check        ruff, pyright, and that imports run downward
 #   make docs         the site, into build/site
 #   make docs-check   run every command that the site shows
 #   make docs-look    pictures of every page, and whether one is wider than a telephone (needs Chromium)
 #   make install      only create .venv
+#   make lock         uv.lock anew, with the versions of constraints.txt (needs uv)
 #
 # A machine without an NVIDIA GPU can take torch's CPU build, which is much smaller:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -20,7 +22,7 @@ TORCH_INDEX ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo reach test test-all test-gpu check docs docs-check docs-look install clean
+.PHONY: demo reach test coverage test-all test-gpu check lock docs docs-check docs-look install clean
 .DEFAULT_GOAL := demo
 
 # thousands of worlds where there is a GPU, a few elsewhere
@@ -37,6 +39,9 @@ reach: $(STAMP)
 
 test: $(STAMP)
 	@$(VENV)/bin/python -m pytest -q -m "not gpu and not slow"
+
+coverage: $(STAMP)
+	@$(VENV)/bin/python -m pytest -q -m "not gpu and not slow" --cov=mjxrl --cov-report=term --cov-fail-under=90
 
 test-all: $(STAMP)
 	@$(VENV)/bin/python -m pytest -q
@@ -62,6 +67,9 @@ docs-look: docs
 	@$(VENV)/bin/python docs/tools/look.py
 
 install: $(STAMP)
+
+lock:
+	@uv lock $$(sed -n 's/ *#.*//; s/^\([A-Za-z0-9_.-]*\)==\(.*\)/-P \1==\2/p' constraints.txt)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 # where another mjxrl is installed its finder would answer for what is missing here
@@ -68,6 +71,25 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     with tarfile.open(sources) as archive:
         kept = {name.partition("/")[2] for name in archive.getnames()}
     assert "envs/ant.py" in kept and not any(name.startswith(("tests/", "benchmarks/")) for name in kept)
+
+
+def test_uv_installs_the_versions_that_pip_does() -> None:
+    """`make lock` makes them equal."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+    pins = [line.partition("#")[0].split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    ours = {plain(pin[0]): pin[1].strip() for pin in pins if len(pin) == 2}
+    locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    theirs = {plain(each["name"]): each["version"] for each in locked if "registry" in each["source"]}
+    assert {name: theirs[name] for name in ours.keys() & theirs.keys()} == {
+        name: ours[name] for name in ours.keys() & theirs.keys()
+    }
+    [us] = [each for each in locked if each["name"] == "mjxrl"]
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(us["optional-dependencies"]) == set(told["optional-dependencies"])
+    assert {each["name"] for each in us["dependencies"]} == {plain(Requirement(r).name) for r in told["dependencies"]}
 
 
 @pytest.mark.slow

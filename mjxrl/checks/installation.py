@@ -42,7 +42,8 @@ def lacking(requirement: str) -> list[str]:
     asked = Requirement(requirement)
     if versions.installed(asked.name) is None:
         return [asked.name]
-    return [name for extra in sorted(asked.extras) for each in _extra(asked.name, extra) for name in lacking(each)]
+    wanted = (each for extra in sorted(asked.extras) for each in _extra(asked.name, extra))
+    return [*dict.fromkeys(name for each in wanted for name in lacking(each))]
 
 
 def _extra(package: str, extra: str) -> list[str]:

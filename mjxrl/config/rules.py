@@ -53,6 +53,10 @@ _WIDTHS = Rule(
     lambda v: isinstance(v, tuple) and len(v) > 0 and all(map(_COUNT.holds, v)),
     "one or more layer widths, each a whole number, at least 1",
 )
+_PROJECT = Rule(  # as W&B has it
+    lambda v: isinstance(v, str) and 0 < len(v) <= 128 and not set(v) & set("/\\#?%:"),
+    "a name of up to 128 characters, none of / \\ # ? % :",
+)
 
 RULES: dict[str, Rule] = {
     "num_envs": _COUNT,
@@ -99,6 +103,7 @@ RULES: dict[str, Rule] = {
     "eval.episodes": _COUNT,
     "eval.final_episodes": _COUNT_OR_OFF,
     "log.every": _COUNT,
+    "log.wandb": _or_none(_PROJECT),
     "checkpoint.every": _COUNT_OR_OFF,
     "checkpoint.keep": _COUNT,
 }

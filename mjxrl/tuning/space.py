@@ -44,7 +44,7 @@ SPACE: dict[str, Choice] = {
     "learner.updates_per_step": Times((0.25, 0.5, 1, 2)),
     "learner.warmup_steps": Times((0.1, 0.3, 1)),
     "learner.normalize_obs": OneOf((False, True)),
-    "learner.layer_norm": OneOf((False, True)),
+    "learner.critic_norm": OneOf(("none", "layer")),
     "td3.exploration_noise": Between(0.03, 0.5),
     "td3.target_noise": Between(0.03, 0.5),
     "sac.init_temperature": Between(1e-3, 1.0),

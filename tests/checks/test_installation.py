@@ -32,7 +32,7 @@ def test_what_is_missing_comes_with_its_remedy(
     monkeypatch.setattr(graphics, "problem", lambda: graphics.WITHOUT_OPENGL)
     monkeypatch.setattr(installation.shutil, "which", lambda _: None)
     installed = versions.installed
-    monkeypatch.setattr(versions, "installed", lambda *names: None if "warp-lang" in names else installed(*names))
+    monkeypatch.setattr(versions, "installed", lambda *names: None if "mujoco-warp" in names else installed(*names))
     monkeypatch.setattr(sys, "argv", ["mjxrl-doctor"])
     assert doctor.main() == 0
     said = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())

@@ -61,6 +61,7 @@ def test_every_field_has_a_rule_or_a_type_that_says_all() -> None:
         ("sac.target_entropy", [math.nan, math.inf, -math.inf, "auto"]),
         ("eval.every", [-1]),
         ("log.every", [0]),
+        ("log.wandb", ["", "a/b", "x" * 129]),
         ("checkpoint.every", [-1]),
         ("physics.threads", [-1]),
         ("replay.capacity", [0]),
