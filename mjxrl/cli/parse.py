@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
@@ -16,20 +17,21 @@ import tyro
 
 from mjxrl.cli.flags import applied, flags_given, flags_of, read, read_value
 from mjxrl.config import Config
-from mjxrl.config.presets import default_config
-from mjxrl.config.rules import RULES, problem, validate, validate_paths
+from mjxrl.config.presets import default_config, merged
+from mjxrl.config.rules import RULES, problem, validate, validate_paths, validate_place
 from mjxrl.envs import env_class
 from mjxrl.errors import RunError, TaskError, UnavailableError
-from mjxrl.machine import graphics, versions
-from mjxrl.storage.run_dir import load_config
+from mjxrl.machine import graphics, torchrun, versions
+from mjxrl.storage.run_dir import holds, load_config
 
 OptionsT = TypeVar("OptionsT")
+TRAIN = "mjxrl-train"
 # what the defaults of all else depend on
 DECISIVE = ("env", "algo", "preset", "num_envs", "backend", "device", "total_steps", "max_minutes")
 RESUMABLE = ("--total-steps", "--max-minutes", "--task.xml-file")  # what may change when a run goes on
 
 
-def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
+def parse_config(argv: list[str], prog: str = TRAIN) -> Config:
     """The configuration that `argv` asks for; prints help, or everything that is wrong with it, and exits.
 
     Most defaults depend on a few flags, so these are read first. One that is wrong is reported with everything else;
@@ -49,17 +51,40 @@ def parse_config(argv: list[str], prog: str = "mjxrl-train") -> Config:
             chosen["time_limit"] = task.max_episode_steps
     except TaskError as error:
         problems.append(f"--env {chosen['env']}: {error}")
-    default = dataclasses.replace(default_config(**chosen), task=task)
+    default = _without_graphs(dataclasses.replace(default_config(**chosen), task=task))
 
     config, wrong = parse(default, argv, prog, fatal=problems)
     if config.preset == "auto":
         config = dataclasses.replace(config, preset=default.preset)
     if task is None:
         wrong = [line for line in wrong if not line.startswith("--task.")]  # nobody knows which are right
-    problems += wrong + validate(config) + validate_paths(config) + _unavailable(config)
+    problems += wrong + validate(config)
+    if not problems:
+        config = _restarted(config)
+        problems += validate_place(config, torchrun.place())
+    if torchrun.place().speaks:  # the others would find the folder that it makes
+        problems += ([] if config.resume else validate_paths(config)) + _unavailable(config)
     if problems:
         refuse(problems)
     return config
+
+
+def _restarted(config: Config) -> Config:
+    """Where torchrun starts all processes over, since one failed, the run in the folder goes on; it begins again if
+    nothing was saved there."""
+    path, here = config.run_dir, torchrun.place()
+    if not here.restarts or path is None or not holds(path, config):
+        return config
+    if any(path.glob("checkpoints/step_*")):
+        return dataclasses.replace(config, resume=path)
+    if here.rank == 0:
+        shutil.rmtree(path)
+    return config
+
+
+def _without_graphs(config: Config) -> Config:
+    """Several processes launch their updates one by one, unless told otherwise, which is refused."""
+    return merged(config, {"learner": {"graphs": False}}) if torchrun.place().size > 1 else config
 
 
 def _resumed(path: Path, xml_file: str | None, argv: list[str], prog: str) -> Config:
@@ -72,8 +97,8 @@ def _resumed(path: Path, xml_file: str | None, argv: list[str], prog: str) -> Co
         f"{flag}: not with --resume, which goes on as the run was started: allowed: {', '.join(RESUMABLE)}"
         for flag in sorted(flags_given(argv) - {"--resume", "--help", *RESUMABLE})
     ]
-    config, wrong = parse(dataclasses.replace(saved, resume=path), argv if not problems else [], prog)
-    problems += wrong + validate(config) + _unavailable(config)
+    config, wrong = parse(_without_graphs(dataclasses.replace(saved, resume=path)), argv if not problems else [], prog)
+    problems += wrong + validate(config) + validate_place(config, torchrun.place()) + _unavailable(config)
     if problems:
         refuse(problems)
     return config
@@ -89,6 +114,8 @@ def parse(
     Args:
         positional: the field that gets the words which belong to no flag.
     """
+    if torchrun.place().size > 1 and prog != TRAIN:
+        refuse([f"{prog}: allowed: in one process; torchrun is for {TRAIN}"])
     if any(word in ("-h", "--help") for word in argv):
         refuse(fatal) if fatal else _print_help(default, prog)
     values, loose, problems = read(argv, flags_of(default))
@@ -122,13 +149,15 @@ def run_dir_problems(run_dir: Path, prog: str, xml_file: str | None = None) -> l
 
 
 def refuse(problems: list[str]) -> NoReturn:
-    """Print one line per problem on standard error and exit with status 2."""
-    for line in problems:
+    """Print one line per problem on standard error and exit with status 2; of a run's processes one prints."""
+    for line in problems if torchrun.place().speaks else []:
         print(f"error: {line}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def _print_help(default: Any, prog: str) -> NoReturn:
+    if not torchrun.place().speaks:
+        raise SystemExit(0)
     try:
         tyro.cli(_shown(default), default=default, args=["--help"], prog=prog)
     except BrokenPipeError:  # `--help | head`

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, get_args
 from mjxrl.config.schema import GYMNASIUM, Config
 from mjxrl.errors import TaskError
 from mjxrl.machine.devices import Backend
+from mjxrl.machine.torchrun import Place
 
 
 class Rule(NamedTuple):
@@ -163,6 +164,28 @@ def _fits_the_networks(config: Config, wrong: Collection[str]) -> list[str]:
     ]
     if learner.critic_norm == "batch":
         problems.append(problem("learner.critic_norm", "batch", "none, layer, with --learner.blocks"))
+    return problems
+
+
+def validate_place(config: Config, place: Place) -> list[str]:
+    """Everything that several processes cannot share, one line each."""
+    if place.size == 1:
+        return []
+    problems = [
+        problem(path, value_of(config, path), f"a multiple of the {place.size} processes")
+        for path in ("num_envs", "learner.batch_size")
+        if value_of(config, path) % place.size
+    ]
+    if config.learner.graphs:
+        problems.append(problem("learner.graphs", "true", "--learner.no-graphs under torchrun, untested with NCCL"))
+    if config.learner.critic_norm == "batch":
+        allowed = "none, layer under torchrun: each process would normalise by a part of the batch"
+        problems.append(problem("learner.critic_norm", "batch", allowed))
+    if place.restarts_allowed and config.run_dir is None and config.resume is None:
+        problems.append(
+            f"torchrun --max-restarts {place.restarts_allowed}: allowed: with --run-dir or --resume, where a restart "
+            "finds the run"
+        )
     return problems
 
 

@@ -164,6 +164,15 @@ class Learner:
         restore(self._parts(), state)
         self._made = int(state["updates"])
 
+    def load_shared_state(self, state: State) -> None:
+        """Go on from a saved state of other worlds, in these; what belongs to worlds stays as it is.
+
+        Raises:
+            MisfitError: as `load_state_dict`.
+        """
+        own = {name: x for name, x in self.state_dict().items() if name in PER_WORLD}
+        self.load_state_dict({**state, **own})
+
     def load_weights(self, state: State) -> None:
         """Start from the networks, targets and statistics of a saved state; everything else stays new.
 

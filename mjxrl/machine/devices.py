@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from mjxrl.errors import UnavailableError
-from mjxrl.machine import versions
+from mjxrl.machine import torchrun, versions
 from mjxrl.machine.threads import BY_RULE, Threads, available_cores, split_threads
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -117,7 +117,9 @@ def cuda_problem() -> str | None:
         return "no NVIDIA driver was found"
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
-        return "the NVIDIA driver sees no GPU"
+        here = torchrun.place()
+        own = f" for local rank {here.local_rank} of {here.local_size}: as many processes per node as GPUs at most"
+        return "the NVIDIA driver sees no GPU" + own * (here.local_size > 1)
     return None
 
 
@@ -181,6 +183,13 @@ def cuda_driver_version() -> int:
     if driver is not None:
         driver.cuDriverGetVersion(ctypes.byref(found))
     return found.value
+
+
+def gpu_uuid() -> str:
+    """Which GPU device 0 is, as the driver tells them apart; empty where it does not say."""
+    driver, uuid = _cuda_driver(), ctypes.create_string_buffer(16)
+    found = driver is not None and driver.cuInit(0) == 0 and driver.cuDeviceGetUuid(uuid, 0) == 0
+    return uuid.raw.hex() if found else ""
 
 
 def _cuda_driver() -> ctypes.CDLL | None:

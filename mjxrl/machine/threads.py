@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from mjxrl.machine import torchrun
+
 
 class Threads(NamedTuple):
     """CPU threads of each side."""
@@ -43,13 +45,14 @@ def others_at_work(threads: int) -> str | None:
 
 
 def available_cores() -> int:
-    """CPU cores this process may use, counting affinity and a container's quota."""
+    """CPU cores this process may use, counting affinity, a container's quota and the run's other processes here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
+        cores = max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no such file, or "max": no quota
-        return cores
+        pass
+    return max(1, cores // torchrun.place().local_size)
 
 
 def split_threads(cores: int, backend: str, device: str) -> Threads:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.storage.state import State, flatten, part_of, restore
 from mjxrl.worlds.worlds import StepResult
 
@@ -18,8 +19,8 @@ class EpisodeStats:
     out, and so is one that ended in divergence.
     """
 
-    def __init__(self, num_envs: int, time_limit: int | None, device: torch.device) -> None:
-        self._time_limit = time_limit or 0
+    def __init__(self, num_envs: int, time_limit: int | None, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self._time_limit, self._ranks = time_limit or 0, ranks
         self._returns = torch.zeros(num_envs, device=device)
         self._lengths = torch.zeros(num_envs, device=device)
         self._totals = torch.zeros(3, device=device, dtype=torch.float64)  # episodes, their returns, their lengths
@@ -71,11 +72,12 @@ class EpisodeStats:
         }
 
     def pop(self) -> dict[str, float]:
-        """Means since the last call, by metric name; `train/return` and `train/length` only if an episode ended."""
+        """Means since the last call, by metric name, over all ranks' worlds; `train/return` and `train/length` only if
+        an episode ended."""
         sums = torch.stack(
             [*self._totals, self._valid, self._diverged, *self._terms.values(), *self._outcomes.values()]
         )
-        episodes, returns, lengths, valid, diverged, *rest = sums.tolist()
+        episodes, returns, lengths, valid, diverged, *rest = self._ranks.sum(sums).tolist()
         terms, outcomes = rest[: len(self._terms)], rest[len(self._terms) :]
         metrics = {"train/episodes": episodes, "train/diverged": diverged}
         if episodes:

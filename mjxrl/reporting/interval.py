@@ -9,14 +9,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.storage.state import State, flatten, part_of
 
 
 class Interval:
     """Sums on the device until `pop`, which is the only call that waits for it."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self._device, self._ranks = device, ranks
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._started = self._since = time.monotonic()
@@ -48,9 +49,12 @@ class Interval:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def pop(self, steps: int, updates: int) -> dict[str, float]:
-        """Means and rates since the last call."""
-        sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
-        metrics = {f"learner/{name}": total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
+        """Means and rates since the last call; means are those of all ranks."""
+        sums = self._ranks.sum(torch.stack(list(self._sums.values()))).tolist() if self._sums else []
+        ranks = self._ranks.size
+        metrics = {
+            f"learner/{name}": total / ranks / self._counts[name] for name, total in zip(self._sums, sums, strict=True)
+        }
         seconds = time.monotonic() - self._since
         metrics |= {
             "updates": updates,

@@ -36,6 +36,7 @@ class MetricsLogger:
         resume_step: int | None = None,
         options: Mapping[str, Any] | None = None,
         wandb_project: str | None = None,
+        leads: bool = True,
     ) -> None:
         """Open the files in `run_dir`, which is created if need be.
 
@@ -46,6 +47,7 @@ class MetricsLogger:
             resume_step: continue the metrics.csv of an interrupted run, without its rows after this step.
             options: what the run was told, in terms of JSON, for those who compare runs.
             wandb_project: the project on W&B that gets the run too.
+            leads: whether this is the process of the run that writes; the others only have a terminal.
 
         Raises:
             FileExistsError: there is a metrics.csv and `resume_step` is None.
@@ -53,14 +55,15 @@ class MetricsLogger:
         """
         run_dir.mkdir(parents=True, exist_ok=True)
         options = options or {}
-        remote = [WandbRun(run_dir, wandb_project, options)] if wandb_project is not None else []
-        csv_file = CsvFile(run_dir / "metrics.csv", resume_step)
-        self._boards = [TensorBoardFile(run_dir, flat(options), resume_step), *remote]
+        remote = [WandbRun(run_dir, wandb_project, options)] if leads and wandb_project is not None else []
+        files = [CsvFile(run_dir / "metrics.csv", resume_step)] if leads else []
+        boards = [TensorBoardFile(run_dir, flat(options), resume_step)] if leads else []
+        self._boards = [*boards, *remote]
         self._terminal = Terminal(total_steps, max_minutes, resume_step or 0)
-        self._sinks = [csv_file, *self._boards, self._terminal]
+        self._sinks = [*files, *self._boards, self._terminal]
 
     @classmethod
-    def of(cls, config: Config, run_dir: Path, resume_step: int | None = None) -> Self:
+    def of(cls, config: Config, run_dir: Path, resume_step: int | None = None, leads: bool = True) -> Self:
         """Of a run as `config` says; see the constructor."""
         return cls(
             run_dir,
@@ -69,6 +72,7 @@ class MetricsLogger:
             resume_step=resume_step,
             options=options_of(config),
             wandb_project=config.log.wandb,
+            leads=leads,
         )
 
     def begin(self) -> None:

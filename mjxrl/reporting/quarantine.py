@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.errors import DivergedError
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.storage.files import write_atomically
 from mjxrl.storage.state import State, flatten, restore
 from mjxrl.worlds.faults import BROKE_DOWN, faults
@@ -31,6 +32,7 @@ class Quarantine:
         num_envs, obs_size, action_size: worlds N, and widths O and A.
         device: where the tensors live.
         raising: whether a single such world ends the run; else it takes most of the transitions between two log lines.
+        ranks: whose worlds are counted; each notes the first cases of its own.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class Quarantine:
         device: torch.device,
         *,
         raising: bool,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._run_dir, self._raising = run_dir, raising
-        self._worlds = torch.arange(num_envs, device=device)
+        self._run_dir, self._raising, self._ranks = run_dir, raising, ranks
+        self._worlds = torch.arange(num_envs, device=device) + ranks.rank * num_envs
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         # one row more than is kept: there goes what need not be kept, since shapes must not depend on data
         self._cases = {
@@ -86,14 +89,14 @@ class Quarantine:
         tell the user of each reason once. Returns whether the run must end."""
         if "train/diverged" not in row or self._counts is None:
             return False
-        usable, *counts = self._counts.tolist()
+        usable, *counts = self._ranks.sum(self._counts).tolist()
         self._counts.zero_()
         found = {name: count for name, count in zip(self._faults[1:], counts, strict=True) if count}
         if not found:
             return False
         kept = min(int(self._count), KEPT)
         content = {name: tensor[:kept].cpu() for name, tensor in self._cases.items()}
-        write_atomically(self._run_dir / FILE, safetensors.torch.save(content))
+        write_atomically(self._run_dir / self._ranks.own(FILE), safetensors.torch.save(content))
         unusable = sum(found.values())
         reasons = "; ".join(f"in {count:,} {name}" for name, count in found.items())
         text = f"{unusable:,} of {usable + unusable:,} transitions are unusable: {reasons}"

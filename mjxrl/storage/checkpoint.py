@@ -3,6 +3,9 @@
     checkpoints/step_<n>/      learner, worlds, counters, and (only in the newest) the replay
     checkpoints/best_<n>/      the learner alone, at its best evaluation
 
+Where several ranks train together, the first one's files have these names, and rank r's are `trainer.<r>`, `env.<r>`,
+`replay.<r>` and, of what only its worlds have, `learner.<r>`. The first one renames, once all files are there.
+
 "latest" is the one with the most steps, "best" the one with the highest return: what is copied, zipped or put on a disk
 without links stays what it was. A folder is written under another name, forced to the disk and renamed, so that
 whatever interrupts a writer leaves what was there before.
@@ -13,20 +16,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from mjxrl.errors import CheckpointError
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.storage import tensor_file
 from mjxrl.storage.files import digest, sync_folder, write_atomically
 from mjxrl.storage.tensor_file import Stream
 
+T = TypeVar("T")
+
 FORMAT = 1
 MANIFEST = "manifest.json"
+LEARNER = "learner"  # the first rank's has what all have in common
 REPLAY = "replay"  # the one file that a checkpoint may go without
 
 Tensors = Mapping[str, Mapping[str, Tensor | Stream]]  # file name to its tensors, on the CPU
@@ -39,7 +47,9 @@ class Saved(NamedTuple):
     files: dict[str, dict[str, Tensor]]
 
 
-def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str = "step") -> Path:
+def save(
+    run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str = "step", ranks: Ranks = ALONE
+) -> Path:
     """Write `checkpoints/<kind>_<step>`, and clear away what an interrupted writer left.
 
     Args:
@@ -47,31 +57,61 @@ def save(run_dir: Path, step: int, tensors: Tensors, info: Mapping[str, Any], ki
         tensors: for each file to write, in this order, its tensors by name, on the CPU.
         info: what else to note in the manifest (task, algorithm, …), in terms of JSON; of the best its `return`.
         kind: "step" or "best".
+        ranks: who write it, each its own tensors under names of its own; all call this, each on one thread.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; what was there before is untouched.
+        PeerError: another rank is gone.
     """
     folder, name = run_dir / "checkpoints", f"{kind}_{step}"
     while kind == "best" and (folder / name).exists():
         name += "_again"  # a resumed run comes by its best once more: the one that is there stays whole meanwhile
     final, aside = folder / name, folder / f".{name}.tmp"
-    for left in folder.glob(".*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
-    aside.mkdir(parents=True)
+
+    def begin() -> None:
+        if ranks.leads:
+            for left in folder.glob(".*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
+            aside.mkdir(parents=True)
+
+    def write() -> dict[str, str]:
+        aside.mkdir(exist_ok=True)  # a network's file system may show it late
+        own = {ranks.own(file): content for file, content in tensors.items()}
+        return {file: tensor_file.write(_file(aside, file), content) for file, content in own.items()}
+
+    def end(hashes: dict[str, str]) -> None:
+        if ranks.leads:
+            manifest = {"format": FORMAT, "step": step, **info, "sha256": hashes}
+            manifest["manifest_sha256"] = digest(manifest)
+            write_atomically(aside / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(aside, final)
+
     try:
-        hashes = {}
-        for file, content in tensors.items():
-            hashes[file] = tensor_file.write(_file(aside, file), content)
-        manifest = {"format": FORMAT, "step": step, **info, "sha256": hashes}
-        manifest["manifest_sha256"] = digest(manifest)
-        write_atomically(aside / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
+        _on_all(ranks, begin)
+        hashes = {file: sha256 for own in _on_all(ranks, write) for file, sha256 in own.items()}
+        _on_all(ranks, partial(end, hashes))
     except OSError:
-        shutil.rmtree(aside, ignore_errors=True)
+        if ranks.leads:
+            shutil.rmtree(aside, ignore_errors=True)
         raise
     sync_folder(folder)
     return final
+
+
+def _on_all(ranks: Ranks, work: Callable[[], T]) -> list[T]:
+    """What `work` gives on every rank, in terms of JSON; an OSError on one of them is raised on all."""
+    given, failed = None, None
+    try:
+        given = work()
+    except OSError as error:
+        failed = error
+    found = ranks.exchange([given, failed and str(failed)])
+    if failed:
+        raise failed
+    for problem in (problem for _, problem in found if problem):
+        raise OSError(problem)
+    return [given for given, _ in found]
 
 
 def prune(run_dir: Path, newest: int, keep: int) -> None:
@@ -82,7 +122,7 @@ def prune(run_dir: Path, newest: int, keep: int) -> None:
     folder, saved = run_dir / "checkpoints", steps_saved(run_dir)
     older = [step for step in saved if step < newest]
     for step in older[: keep - 1]:
-        _remove(_file(folder / f"step_{step}", REPLAY))
+        _remove_replays(folder / f"step_{step}")
     for step in [*older[keep - 1 :], *(step for step in saved if step > newest)]:
         _remove(folder / f"step_{step}")
     for link in ("latest", "best"):  # of runs begun when these were links; copying some made folders of them
@@ -92,7 +132,7 @@ def prune(run_dir: Path, newest: int, keep: int) -> None:
 def drop_replays(run_dir: Path) -> None:
     """Remove the replay of every checkpoint: resumed from one, a run refills it first."""
     for path in (run_dir / "checkpoints").glob("step_*"):
-        _remove(_file(path, REPLAY))
+        _remove_replays(path)
 
 
 def prune_best(run_dir: Path) -> None:
@@ -109,12 +149,19 @@ def steps_saved(run_dir: Path) -> list[int]:
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
-def read(run_dir: Path, which: str, expect: Mapping[str, Any], files: Collection[str] | None = None) -> Saved:
+def read(
+    run_dir: Path,
+    which: str,
+    expect: Mapping[str, Any],
+    files: Collection[str] | None = None,
+    ranks: Ranks = ALONE,
+) -> Saved:
     """The checkpoint `which` ("latest", "best", or "step_<n>"), of whose files each is read once and checked.
 
     Args:
         expect: entries that its manifest must have, such as the task's id.
-        files: those to read; None: all that it has, the replay only if it is still there.
+        files: those to read; None: all that this one of the `ranks` goes on from, the replay only if it is still there.
+        ranks: who read it; one that another number of ranks wrote has only the learner for them.
 
     Raises:
         CheckpointError: it is missing, damaged, of an unknown format or of another task.
@@ -123,12 +170,24 @@ def read(run_dir: Path, which: str, expect: Mapping[str, Any], files: Collection
     try:
         manifest, path = read_manifest(run_dir, name, expect), run_dir / "checkpoints" / name
         if files is None:
-            files = [file for file in manifest["sha256"] if file != REPLAY or _file(path, REPLAY).exists()]
-        return Saved(manifest, {file: _read(path, file, manifest) for file in files})
+            files = _files_of(manifest, path, ranks)
+        found: dict[str, dict[str, Tensor]] = {}
+        for file in files:
+            name = file.partition(".")[0]
+            found[name] = found.get(name, {}) | _read(path, file, manifest)
+        return Saved(manifest, found)
     except CheckpointError:
         if _name(run_dir, which) == name:
             raise
-    return read(run_dir, which, expect, files)  # a run that goes on has replaced it meanwhile
+    return read(run_dir, which, expect, files, ranks)  # a run that goes on has replaced it meanwhile
+
+
+def _files_of(manifest: Mapping[str, Any], path: Path, ranks: Ranks) -> list[str]:
+    if manifest.get("ranks", 1) != ranks.size:
+        return [LEARNER]
+    replay = ranks.own(REPLAY)
+    own = {LEARNER, *(ranks.own(file.partition(".")[0]) for file in manifest["sha256"])}
+    return [file for file in manifest["sha256"] if file in own and (file != replay or _file(path, replay).exists())]
 
 
 def read_manifest(run_dir: Path, which: str, expect: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,6 +237,11 @@ def _ranks(run_dir: Path) -> Iterator[tuple[tuple[float, float], str]]:
     for path in (run_dir / "checkpoints").glob("best_*"):
         with suppress(CheckpointError, KeyError):
             yield rank_of(read_manifest(run_dir, path.name, {})["return"]), path.name
+
+
+def _remove_replays(path: Path) -> None:
+    for file in path.glob(f"{REPLAY}*.safetensors"):
+        _remove(file)
 
 
 def _remove(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.storage import checkpoint
 from mjxrl.storage.checkpoint import REPLAY, Tensors
 from mjxrl.storage.snapshot import Snapshot
@@ -20,9 +21,10 @@ from mjxrl.storage.snapshot import Snapshot
 class CheckpointWriter:
     """One write after the other, on a thread of its own; one that fails is reported and leaves the one before it."""
 
-    def __init__(self, run_dir: Path, keep: int, report: Callable[[str], None]) -> None:
-        """Write into `run_dir`, keep the newest `keep` checkpoints and tell `report` what went wrong."""
-        self._run_dir, self._keep, self._report = run_dir, keep, report
+    def __init__(self, run_dir: Path, keep: int, report: Callable[[str], None], ranks: Ranks = ALONE) -> None:
+        """Write into `run_dir`, keep the newest `keep` checkpoints and tell `report` what went wrong. All `ranks` write
+        their parts of them; the best are the first one's alone."""
+        self._run_dir, self._keep, self._report, self._ranks = run_dir, keep, report, ranks
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: deque[Future[None]] = deque()
 
@@ -40,9 +42,10 @@ class CheckpointWriter:
         Where the disk has no room the replay is left out, and where even the rest does not fit nothing is written.
         """
         self._settle(leaving=1 if replay else 4)  # small writes may queue behind a large one, the loop goes on
-        small = sum(tensor.nbytes for content in tensors.values() for tensor in content.values())
-        large = replay.nbytes if replay else 0
-        free = shutil.disk_usage(self._run_dir).free - 2**20
+        ranks = ALONE if kind == "best" else self._ranks
+        own = sum(tensor.nbytes for content in tensors.values() for tensor in content.values())
+        said = ranks.gathered([own, replay.nbytes if replay else 0, shutil.disk_usage(self._run_dir).free - 2**20])
+        small, large, free = (put(each) for put, each in zip((sum, sum, min), zip(*said, strict=True), strict=True))
         if small + large > free:
             what = "the checkpoint goes without its replay" if small <= free else "no checkpoint is written"
             self._report(f"disk: {small + large:,} bytes needed, {free:,} free: {what} at step {step}")
@@ -52,12 +55,12 @@ class CheckpointWriter:
                 return False
             replay = None
         host = {file: {name: _copy(tensor) for name, tensor in content.items()} for file, content in tensors.items()}
-        self._pending.append(self._thread.submit(self._write, step, host, info, kind, replay))
+        self._pending.append(self._thread.submit(self._write, step, host, info, kind, replay, ranks))
         return True
 
     def wait(self) -> bool:
-        """Wait for all writes; report those that failed and return false if there are any."""
-        return self._settle(leaving=0)
+        """Wait for all writes; report those that failed and return false if there are any, on any rank."""
+        return not self._ranks.any(not self._settle(leaving=0))
 
     def _settle(self, leaving: int) -> bool:
         whole = True
@@ -69,12 +72,15 @@ class CheckpointWriter:
                 whole = False
         return whole
 
-    def _write(self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str, replay: Snapshot | None) -> None:
+    def _write(
+        self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str, replay: Snapshot | None, ranks: Ranks
+    ) -> None:
         with closing(replay) if replay else nullcontext():
-            checkpoint.save(self._run_dir, step, {**tensors, REPLAY: replay.tensors} if replay else tensors, info, kind)
+            content = {**tensors, REPLAY: replay.tensors} if replay else tensors
+            checkpoint.save(self._run_dir, step, content, info, kind, ranks)
         if kind == "best":
             checkpoint.prune_best(self._run_dir)
-        else:
+        elif ranks.leads:
             checkpoint.prune(self._run_dir, step, self._keep)
 
 

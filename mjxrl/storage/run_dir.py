@@ -115,6 +115,14 @@ def load_config(path: Path, xml_file: str | None = None, *, as_trained: bool = F
     return dataclasses.replace(config, task=task)
 
 
+def holds(path: Path, config: Config) -> bool:
+    """Whether the run in this folder was started with this very configuration."""
+    try:
+        return dataclasses.replace(load_config(path), resume=None) == config
+    except RunError:
+        return False
+
+
 def task_changes(path: Path, task: Task | GymnasiumEnv) -> list[str]:
     """In what `task` differs from the one that the run at `path` trained, in words."""
     _, trained = _read(path)

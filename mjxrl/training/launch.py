@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -20,6 +19,7 @@ from mjxrl.envs.task import Task
 from mjxrl.errors import CheckpointError, MisfitError, Refusal, RunError, UnavailableError
 from mjxrl.machine import devices, settings, threads
 from mjxrl.machine.devices import Machine
+from mjxrl.machine.ranks import ALONE, Ranks, joined
 from mjxrl.policy.evaluation import EvalResult, Policy, evaluate, random_policy, unlike_gymnasium
 from mjxrl.policy.from_run import run_policy
 from mjxrl.reporting.metrics import MetricsLogger
@@ -27,7 +27,7 @@ from mjxrl.reporting.plotting import plot_runs
 from mjxrl.storage import checkpoint, run_dir
 from mjxrl.storage.files import saving, write_atomically
 from mjxrl.storage.trained_task import MODEL
-from mjxrl.training import budget
+from mjxrl.training import budget, meeting
 from mjxrl.training.films import check_films
 from mjxrl.training.stopping import Stop
 from mjxrl.training.trainer import Trainer
@@ -37,7 +37,8 @@ from mjxrl.worlds.worlds import Worlds
 
 
 def train(config: Config) -> int:
-    """Train as `config` says, score the policy in Gymnasium and return the exit status.
+    """Train as `config` says, with the other processes if torchrun started several, score the policy in Gymnasium and
+    return the exit status.
 
     Returns:
         0, or 130 or 143 after SIGINT or SIGTERM, which end the run in good order with a checkpoint.
@@ -47,57 +48,58 @@ def train(config: Config) -> int:
             cannot be made.
         MemoryProblem: the run would not fit.
         RunError: the run directory is in use or not empty, `resume` or `init_from` holds no usable checkpoint, or the
-            task cannot be simulated.
+            task cannot be simulated. What one process is refused is refused to all.
+        DriftError, PeerError: the processes hold different learners, or one is gone.
 
     Whatever is raised before the first line of metrics, a new run leaves no folder.
     """
     stop = Stop(config.max_minutes)
-    machine = config.machine()
-    room = prepare(config, machine)
-    if config.eval.film:
-        check_films(config.task)
-    weights = {} if config.resume else initial_weights(config)
-    if config.resume:
-        refuse_another_task(config.resume, config.task)
-    path = config.resume or run_dir.create(config)
-    with (
-        run_dir.locked(path) as remarks,
-        leaving_nothing_if_refused(path, new=not config.resume),
-        stop.on_signals(),
-        ExitStack() as opened,
-    ):
-        with saving():
-            run_dir.note(path, config, machine.described())
-        settings.mujoco_log_to(path / "mujoco.log")
-        with refusing(f"--env {config.env} on backend {machine.backend}"):
-            worlds, eval_worlds = (opened.enter_context(closing(each)) for each in make_worlds(config, machine))
-            trainer = Trainer(worlds, eval_worlds, config, path)
-        print(*introduction(config, machine, path), sep="\n", flush=True)  # before anything compiles
+    with joined() as ranks, meeting.one_speaks(ranks), ExitStack() as opened:
+        with ranks.together():
+            machine = config.machine()
+            room = prepare(config, machine)
+            if config.eval.film:
+                check_films(config.task)
+            weights = {} if config.resume else initial_weights(config)
+            if config.resume:
+                refuse_another_task(config.resume, config.task)
+        meeting.confirm_alike(ranks, config, machine)
+        ranks.connect(machine.device)
+        path, remarks = opened.enter_context(meeting.folder(config, machine, ranks))
+        opened.enter_context(stop.on_signals())
+        settings.mujoco_log_to(path / ranks.own("mujoco.log"))
+        with ranks.together(), refusing(f"--env {config.env} on backend {machine.backend}"):
+            worlds, eval_worlds = (opened.enter_context(closing(each)) for each in make_worlds(config, machine, ranks))
+            trainer = Trainer(worlds, eval_worlds, config, path, ranks)
+        lines = [*introduction(config, machine, path), *meeting.introduction(ranks, config)]
+        print(*lines, sep="\n", flush=True)  # before anything compiles
         if config.resume:
             remarks += restore_newest(trainer)
         if weights:
-            with refusing(f"--init-from {config.init_from}"):
+            with ranks.together(), refusing(f"--init-from {config.init_from}"):
                 trainer.session.learner.load_weights(weights)
-        with MetricsLogger.of(config, path, trainer.session.steps if config.resume else None) as logger:
+        resume_step = trainer.session.steps if config.resume else None
+        with MetricsLogger.of(config, path, resume_step, leads=ranks.leads) as logger:
             if config.learner.lr_schedule != "constant" and config.max_minutes:
                 logger.say("step sizes follow --total-steps: a run that --max-minutes ends first keeps larger ones")
             for remark in remarks:
                 logger.say(remark)
             if isinstance(worlds, VectorEnv):
-                budget.check_program(config, machine.backend, machine.device, room, worlds.program_bytes())
-                if remark := against_c.check(worlds, machine.backend, config.physics):
-                    logger.say(remark)
+                with ranks.together(), ranks.first_here_first():  # the others find what it compiled
+                    budget.check_program(config, machine.backend, machine.device, room, worlds.program_bytes())
+                    if remark := against_c.check(worlds, machine.backend, config.physics):
+                        logger.say(remark)
             trainer.run(logger, stop)
-            if stop.signal is None:
+            if stop.signal is None and ranks.leads:
                 report(trainer, logger)
-    if stop.signal is not None:
+    if stop.signal is not None and ranks.leads:
         at = f"stopped by {stop.signal.name} at {trainer.session.steps:,} steps"
         print(f"{at}; go on with: --resume {path}", file=sys.stderr)
     return stop.exit_status
 
 
-def make_worlds(config: Config, machine: Machine) -> tuple[Worlds, Worlds]:
-    """The worlds that `config` trains on, and those of its periodic evaluations.
+def make_worlds(config: Config, machine: Machine, ranks: Ranks = ALONE) -> tuple[Worlds, Worlds]:
+    """This rank's share of the worlds that `config` trains on, and those of its periodic evaluations.
 
     Raises:
         Refusal: the task cannot be simulated on this backend.
@@ -105,15 +107,16 @@ def make_worlds(config: Config, machine: Machine) -> tuple[Worlds, Worlds]:
     task, device = config.task, torch.device(machine.device)
     worlds = worlds_of(
         task,
-        config.num_envs,
+        config.share(ranks.size).num_envs,
         backend=machine.backend,
         device=device,
-        seed=config.seed,
+        seed=ranks.seed(config.seed),
         stagger=True,
         physics=dataclasses.replace(config.physics, threads=machine.threads.physics),
     )
     # evaluations of our tasks run in C: exact, and nothing to compile for another number of worlds
-    return worlds, worlds_of(task, config.eval.episodes, backend="native", device=device)
+    episodes = config.eval.episodes if ranks.leads else 1  # who evaluates is the first one
+    return worlds, worlds_of(task, episodes, backend="native", device=device)
 
 
 def prepare(config: Config, machine: Machine) -> budget.Room:
@@ -138,18 +141,6 @@ def prepare(config: Config, machine: Machine) -> budget.Room:
     if room.jax_share is not None:
         devices.confirm_jax_sees_cuda(machine.backend)
     return room
-
-
-@contextmanager
-def leaving_nothing_if_refused(path: Path, *, new: bool) -> Iterator[None]:
-    """Take the folder of a new run away if the block fails before anything was learned: the next try wants its name."""
-    try:
-        yield
-    except Exception:
-        metrics = path / "metrics.csv"
-        if new and not (metrics.exists() and metrics.stat().st_size) and not (path / "checkpoints").exists():
-            shutil.rmtree(path, ignore_errors=True)
-        raise
 
 
 @contextmanager
@@ -219,16 +210,19 @@ def restore_newest(trainer: Trainer) -> list[str]:
     """
     remarks: list[str] = []
     session = trainer.session
-    for step in checkpoint.steps_saved(trainer.path):
+    for step in trainer.ranks.from_first(checkpoint.steps_saved(trainer.path)):
         try:
-            session.restore(f"step_{step}")
+            saved_by = session.restore(f"step_{step}")
         except CheckpointError as error:
             remarks.append(f"{error}: the checkpoint before it is used")
             continue
         except MisfitError as error:
             raise CheckpointError(f"--resume {trainer.path}: step_{step}: {error}") from None
         remarks.append(f"resumed at {session.steps:,} steps")
-        if session.replay.size == 0 and session.steps > 0:
+        if saved_by != trainer.ranks.size:
+            now = f"{saved_by} process{'es' * (saved_by > 1)} saved it and {trainer.ranks.size} go on"
+            remarks.append(f"{now}: the learner goes on, worlds and replay start afresh")
+        elif session.replay.size == 0 and session.steps > 0:
             remarks.append("this checkpoint holds no replay: it refills first, then learning goes on")
         return remarks
     problems = "; ".join(remarks) or "it has no checkpoint, nothing was saved there"

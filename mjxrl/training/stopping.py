@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mjxrl.machine.ranks import Ranks
+
 
 class Stop:
     """Becomes true at SIGINT or SIGTERM (`signal` says which) or when `max_minutes` are over that count from `begin`.
@@ -25,6 +27,14 @@ class Stop:
     def begin(self) -> None:
         """The first step comes next; what came before, such as compiling, takes none of the minutes."""
         self._deadline = time.monotonic() + self._seconds
+
+    def agree(self, ranks: Ranks) -> None:
+        """Where one rank is to stop, all are, and for the same reason."""
+        said = ranks.gathered([self.signal, bool(self)])
+        signals = [signal.Signals(number) for number, _ in said if number is not None]
+        self.signal = signals[0] if signals else None
+        if any(over for _, over in said):
+            self._deadline = -math.inf
 
     def __bool__(self) -> bool:
         return self.signal is not None or time.monotonic() >= self._deadline

@@ -37,8 +37,8 @@ class Process:
 
     def __init__(self, log: Path, work: Callable[[], int]) -> None:
         self._log = log
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: where a check fails, nothing stays behind
             status = 70  # of a traceback
             try:
@@ -58,13 +58,13 @@ class Process:
                 os._exit(status)
 
     def running(self) -> bool:
-        return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> Ended:
-        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return Ended(status, self._log.read_text(errors="replace"))
 
 

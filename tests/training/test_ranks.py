@@ -1,0 +1,219 @@
+"""Two or more processes train as one: they learn the same, stop together, and what they save goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from mjxrl.cli import train as command
+from mjxrl.machine.ranks import Ranks
+from mjxrl.storage import checkpoint
+from mjxrl.training.launch import make_worlds
+from mjxrl.training.launch import train as launch
+from mjxrl.training.session import Session
+from tests.helpers.forked_runs import Ended, resumed
+from tests.helpers.ranked import started, together
+from tests.helpers.small_runs import rows_of, small
+
+SETTINGS: dict[str, Any] = {
+    "eval": {"final_episodes": 0, "every": 160, "episodes": 1},
+    "checkpoint": {"every": 160},
+    "learner": {"normalize_obs": True, "scale_rewards": True},
+    "total_steps": 320,
+}
+FOREVER = {"total_steps": 10**9, "eval": {"final_episodes": 0, "every": 0}, "checkpoint": {"every": 80}}
+
+
+def run(path: Path, algo: str = "td3", size: int = 2, **changes: Any) -> list[Ended]:
+    config = small(algo, **{**SETTINGS, "run_dir": path, **changes})
+    return together(path.with_suffix(".log"), lambda: launch(config), size)
+
+
+def all_well(ended: list[Ended]) -> str:
+    """What the first one said; the others say nothing."""
+    assert [each.status for each in ended] == [0] * len(ended), ended
+    assert all(each.said == "" for each in ended[1:]), ended
+    return ended[0].said
+
+
+def hashes(path: Path) -> dict[str, str]:
+    return checkpoint.read_manifest(path, "latest", {})["sha256"]
+
+
+@pytest.mark.parametrize("algo", ["td3", "sac"])
+def test_a_resumed_run_of_two_is_the_same_run(algo: str, tmp_path: Path) -> None:
+    """In every file, of both, and in metrics.csv; stopped between two log lines."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    said = all_well(run(whole, algo))
+    assert "2 ranks, each 4 of 8 worlds, 16 of 32 transitions per update, 200 of 400 in the replay" in said
+    all_well(run(parts, algo, total_steps=200))
+    assert "resumed at 200 steps" in all_well(together(parts.with_suffix(".log"), lambda: resumed(parts, 320)))
+    assert {"learner", "learner.1", "trainer", "trainer.1", "env", "env.1", "replay", "replay.1"} == hashes(
+        whole
+    ).keys()
+    assert hashes(whole) == hashes(parts)
+    assert rows_of(whole) == rows_of(parts)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_another_number_of_them_goes_on_with_what_was_learned(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    all_well(run(path, total_steps=160))
+    before = checkpoint.load(path, "latest", "learner", {})
+    ended = together(path.with_suffix(".log"), lambda: resumed(path, 400), size)
+    now = f"2 processes saved it and {size} go on"
+    assert now in all_well(ended) and "worlds and replay start afresh" in ended[0].said
+    after = checkpoint.load(path, "latest", "learner", {})
+    assert after["updates"] > before["updates"] > 0 and after["norm.count"] > before["norm.count"]
+    assert (
+        int(rows_of(path)[-1]["step"]) == 400 and checkpoint.read_manifest(path, "latest", {}).get("ranks", 1) == size
+    )
+
+
+def test_no_two_ranks_nor_the_evaluation_begin_alike(tmp_path: Path) -> None:
+    config = small("td3", run_dir=tmp_path)
+    seen = {}
+    for rank in range(3):
+        ranks = Ranks(command.torchrun.Place(rank=rank, size=4))
+        worlds, _ = make_worlds(config, config.machine(), ranks)
+        session = Session(worlds, config, tmp_path)
+        seen[rank] = worlds.reset(), torch.rand(3, generator=session.generator)
+    worlds, eval_worlds = make_worlds(config, config.machine())
+    first = [obs for obs, _ in seen.values()] + [eval_worlds.reset(seed=config.seed + 1)]
+    flat = torch.cat(first)
+    assert len(flat.unique(dim=0)) == len(flat)
+    assert torch.equal(seen[0][0], worlds.reset()[:0]) or seen[0][0].shape == (2, worlds.obs_size)
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    config = small("td3", **{**SETTINGS, **FOREVER, "run_dir": path})
+    processes = started(path.with_suffix(".log"), lambda: launch(config))
+    until(lambda: bool(checkpoint.steps_saved(path)))
+    os.kill(processes[1].pid, signal.SIGTERM)
+    first, second = (process.wait() for process in processes)
+    assert (first.status, second.status) == (143, 143), (first, second)
+    assert "stopped by SIGTERM" in first.said and "--resume" in first.said and second.said == ""
+    step, trainers = checkpoint.steps_saved(path)[0], []
+    for rank in range(2):
+        ranks = Ranks(command.torchrun.Place(rank=rank, size=2))
+        trainers.append(checkpoint.read(path, f"step_{step}", {}, ranks=ranks).files)
+    assert all(files.keys() == {"learner", "trainer", "env", "replay"} for files in trainers)
+    assert not torch.equal(trainers[0]["env"]["physics.qpos"], trainers[1]["env"]["physics.qpos"])
+
+
+def test_if_one_is_killed_the_other_ends_soon_and_the_checkpoint_stays(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    config = small("td3", **{**SETTINGS, **FOREVER, "run_dir": path})
+    sys.argv = ["mjxrl-train"]
+
+    def work() -> int:
+        command.parse_config = lambda argv: config  # type: ignore[assignment]
+        return command.main()
+
+    processes = started(path.with_suffix(".log"), work)
+    until(lambda: bool(checkpoint.steps_saved(path)))
+    processes[1].kill()
+    killed = time.monotonic()
+    ended = processes[0].wait()
+    assert ended.status == 1 and time.monotonic() - killed < 60
+    errors = [line for line in ended.said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "another process of this run has ended" in errors[0] and "Traceback" not in ended.said
+    assert checkpoint.read(path, "latest", {}, ranks=Ranks(command.torchrun.Place(rank=0, size=2))).files
+
+
+def until(condition: Any, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_minutes_end_all_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    all_well(run(path, max_minutes=1e-9))
+    assert len(checkpoint.steps_saved(path)) == 1
+
+
+@dataclasses.dataclass
+class Broken:
+    """Makes one rank's worlds diverge once."""
+
+    on_nan: str
+
+
+@pytest.mark.parametrize(("on_nan", "status"), [("report", 0), ("raise", 1)])
+def test_a_world_that_diverges_on_one_rank_is_counted_by_all(on_nan: str, status: int, tmp_path: Path) -> None:
+    from mjxrl.worlds.numpy_runner import NumpyRunner
+
+    path = tmp_path / "run"
+    config = small("td3", **{**SETTINGS, "run_dir": path, "on_nan": on_nan, "total_steps": 240})
+
+    def work() -> int:
+        if command.torchrun.place().rank == 1:
+            collect, calls = NumpyRunner.collect, iter(range(10**6))
+
+            def broken(self: NumpyRunner) -> Any:
+                result = collect(self)
+                if next(calls) != 3:
+                    return result
+                valid, ended = result.valid.clone(), result.terminated.clone()
+                valid[0], ended[0] = False, True
+                return result._replace(valid=valid, terminated=ended)
+
+            NumpyRunner.collect = broken  # type: ignore[method-assign]
+        command.parse_config = lambda argv: config  # type: ignore[assignment]
+        return command.main()
+
+    sys.argv = ["mjxrl-train"]
+    ended = together(path.with_suffix(".log"), work)
+    assert [each.status for each in ended] == [status, status], ended
+    assert rows_of(path)[0]["train/diverged"] == "1.0"
+    assert sum("--on-nan raise" in each.said for each in ended) == (on_nan == "raise")
+    cases = safetensors.torch.load_file(path / "diverged.1.safetensors")
+    assert cases["world"].tolist() == [4]  # the fifth of all, the first of this rank
+
+
+def test_what_one_is_refused_is_refused_in_one_line(tmp_path: Path) -> None:
+    """And the folder is gone again."""
+    path = tmp_path / "run"
+    config = small("td3", **{**SETTINGS, "run_dir": path})
+    sys.argv = ["mjxrl-train"]
+
+    def work() -> int:
+        from mjxrl.storage import run_dir
+        from mjxrl.training import meeting
+
+        if command.torchrun.place().rank == 1:
+            meeting.PATIENCE = 0.2
+            note, meeting._mark = run_dir.note, lambda path: None  # as on a node with a disk of its own
+        command.parse_config = lambda argv: config  # type: ignore[assignment]
+        return command.main()
+
+    first, second = together(path.with_suffix(".log"), work)
+    assert (first.status, second.status) == (2, 2), (first, second)
+    assert first.said.startswith(f"error: --run-dir {path}: allowed: a folder that all nodes share: rank 1")
+    assert first.said.count("\n") == 1 and second.said == "" and not path.exists()
+
+
+def test_ranks_that_differ_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    sys.argv = ["mjxrl-train"]
+
+    def work() -> int:
+        rank = command.torchrun.place().rank
+        command.parse_config = lambda argv: small("td3", **{**SETTINGS, "run_dir": path, "seed": rank})  # type: ignore[assignment]
+        return command.main()
+
+    first, second = together(path.with_suffix(".log"), work)
+    assert (first.status, second.status) == (2, 2) and "options" in first.said and "on rank 1" in first.said
+    assert second.said == "" and not path.exists()
