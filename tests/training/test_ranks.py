@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
@@ -17,9 +16,12 @@ import torch
 from mjxrl.cli import train as command
 from mjxrl.machine.ranks import Ranks
 from mjxrl.storage import checkpoint
+from mjxrl.training import meeting
 from mjxrl.training.launch import make_worlds
 from mjxrl.training.launch import train as launch
 from mjxrl.training.session import Session
+from mjxrl.worlds.faults import BROKE_DOWN
+from mjxrl.worlds.numpy_runner import NumpyRunner
 from tests.helpers.forked_runs import Ended, resumed
 from tests.helpers.ranked import started, together
 from tests.helpers.small_runs import rows_of, small
@@ -30,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "learner": {"normalize_obs": True, "scale_rewards": True},
     "total_steps": 320,
 }
+FILES = {"learner", "trainer", "env", "replay"}
 FOREVER = {"total_steps": 10**9, "eval": {"final_episodes": 0, "every": 0}, "checkpoint": {"every": 80}}
 
 
@@ -57,9 +60,7 @@ def test_a_resumed_run_of_two_is_the_same_run(algo: str, tmp_path: Path) -> None
     assert "2 ranks, each 4 of 8 worlds, 16 of 32 transitions per update, 200 of 400 in the replay" in said
     all_well(run(parts, algo, total_steps=200))
     assert "resumed at 200 steps" in all_well(together(parts.with_suffix(".log"), lambda: resumed(parts, 320)))
-    assert {"learner", "learner.1", "trainer", "trainer.1", "env", "env.1", "replay", "replay.1"} == hashes(
-        whole
-    ).keys()
+    assert {*FILES, *(f"{file}.1" for file in FILES)} == hashes(whole).keys()
     assert hashes(whole) == hashes(parts)
     assert rows_of(whole) == rows_of(parts)
 
@@ -74,9 +75,8 @@ def test_another_number_of_them_goes_on_with_what_was_learned(size: int, tmp_pat
     assert now in all_well(ended) and "worlds and replay start afresh" in ended[0].said
     after = checkpoint.load(path, "latest", "learner", {})
     assert after["updates"] > before["updates"] > 0 and after["norm.count"] > before["norm.count"]
-    assert (
-        int(rows_of(path)[-1]["step"]) == 400 and checkpoint.read_manifest(path, "latest", {}).get("ranks", 1) == size
-    )
+    assert int(rows_of(path)[-1]["step"]) == 400
+    assert checkpoint.read_manifest(path, "latest", {}).get("ranks", 1) == size
 
 
 def test_no_two_ranks_nor_the_evaluation_begin_alike(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_no_two_ranks_nor_the_evaluation_begin_alike(tmp_path: Path) -> None:
     for rank in range(3):
         ranks = Ranks(command.torchrun.Place(rank=rank, size=4))
         worlds, _ = make_worlds(config, config.machine(), ranks)
-        session = Session(worlds, config, tmp_path)
+        session = Session(worlds, config, tmp_path, ranks)
         seen[rank] = worlds.reset(), torch.rand(3, generator=session.generator)
-    worlds, eval_worlds = make_worlds(config, config.machine())
+    _, eval_worlds = make_worlds(config, config.machine())
     first = [obs for obs, _ in seen.values()] + [eval_worlds.reset(seed=config.seed + 1)]
     flat = torch.cat(first)
     assert len(flat.unique(dim=0)) == len(flat)
-    assert torch.equal(seen[0][0], worlds.reset()[:0]) or seen[0][0].shape == (2, worlds.obs_size)
+    assert len({tuple(draw.tolist()) for _, draw in seen.values()}) == 3
 
 
 def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path: Path) -> None:
     for rank in range(2):
         ranks = Ranks(command.torchrun.Place(rank=rank, size=2))
         trainers.append(checkpoint.read(path, f"step_{step}", {}, ranks=ranks).files)
-    assert all(files.keys() == {"learner", "trainer", "env", "replay"} for files in trainers)
-    assert not torch.equal(trainers[0]["env"]["physics.qpos"], trainers[1]["env"]["physics.qpos"])
+    assert all(files.keys() == FILES for files in trainers)
+    assert not torch.equal(trainers[0]["trainer"]["obs"], trainers[1]["trainer"]["obs"])
 
 
 def test_if_one_is_killed_the_other_ends_soon_and_the_checkpoint_stays(tmp_path: Path) -> None:
@@ -144,17 +144,8 @@ def test_minutes_end_all_at_once(tmp_path: Path) -> None:
     assert len(checkpoint.steps_saved(path)) == 1
 
 
-@dataclasses.dataclass
-class Broken:
-    """Makes one rank's worlds diverge once."""
-
-    on_nan: str
-
-
 @pytest.mark.parametrize(("on_nan", "status"), [("report", 0), ("raise", 1)])
 def test_a_world_that_diverges_on_one_rank_is_counted_by_all(on_nan: str, status: int, tmp_path: Path) -> None:
-    from mjxrl.worlds.numpy_runner import NumpyRunner
-
     path = tmp_path / "run"
     config = small("td3", **{**SETTINGS, "run_dir": path, "on_nan": on_nan, "total_steps": 240})
 
@@ -166,9 +157,9 @@ def test_a_world_that_diverges_on_one_rank_is_counted_by_all(on_nan: str, status
                 result = collect(self)
                 if next(calls) != 3:
                     return result
-                valid, ended = result.valid.clone(), result.terminated.clone()
-                valid[0], ended[0] = False, True
-                return result._replace(valid=valid, terminated=ended)
+                valid, ended, fault = (x.clone() for x in (result.valid, result.terminated, result.fault))
+                valid[0], ended[0], fault[0] = False, True, BROKE_DOWN
+                return result._replace(valid=valid, terminated=ended, fault=fault)
 
             NumpyRunner.collect = broken  # type: ignore[method-assign]
         command.parse_config = lambda argv: config  # type: ignore[assignment]
@@ -190,12 +181,9 @@ def test_what_one_is_refused_is_refused_in_one_line(tmp_path: Path) -> None:
     sys.argv = ["mjxrl-train"]
 
     def work() -> int:
-        from mjxrl.storage import run_dir
-        from mjxrl.training import meeting
-
         if command.torchrun.place().rank == 1:
             meeting.PATIENCE = 0.2
-            note, meeting._mark = run_dir.note, lambda path: None  # as on a node with a disk of its own
+            meeting._mark = lambda path: None  # as on a node with a disk of its own
         command.parse_config = lambda argv: config  # type: ignore[assignment]
         return command.main()
 
