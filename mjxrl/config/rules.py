@@ -178,9 +178,6 @@ def validate_place(config: Config, place: Place) -> list[str]:
     ]
     if config.learner.graphs:
         problems.append(problem("learner.graphs", "true", "--learner.no-graphs under torchrun, untested with NCCL"))
-    if config.learner.critic_norm == "batch":
-        allowed = "none, layer under torchrun: each process would normalise by a part of the batch"
-        problems.append(problem("learner.critic_norm", "batch", allowed))
     if place.restarts_allowed and config.run_dir is None and config.resume is None:
         problems.append(
             f"torchrun --max-restarts {place.restarts_allowed}: allowed: with --run-dir or --resume, where a restart "
