@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -12,6 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from mjxrl.config import Config
+from mjxrl.config.rules import flag
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -135,3 +139,22 @@ def test_every_command_is_run_or_says_why_not() -> None:
         if language != "bash" and line.startswith(("mjxrl ", "python ", "make ", "pip "))
     ]
     assert hidden == []
+
+
+def test_flags_that_pages_name_are_there() -> None:
+    groups = {field.name: field.default_factory for field in dataclasses.fields(Config) if field.name != "task"}
+    known = {
+        flag(f"{name}.{option.name}")
+        for name, group in groups.items()
+        if isinstance(group, type)
+        for option in dataclasses.fields(group)
+    }
+    groups_known = {name.partition(".")[0] for name in known}
+    named = {
+        (page.name, word.replace(".no-", "."))
+        for page in [ROOT / "README.md", *PAGES]
+        for word in re.findall(r"--[a-z0-9]+\.[a-z0-9-]+[a-z0-9]", page.read_text())
+        if word.partition(".")[0] in groups_known
+    }
+    assert len(named) > 20
+    assert [(page, word) for page, word in sorted(named) if word not in known] == []
