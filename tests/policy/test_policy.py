@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,23 +70,25 @@ def test_checkpoints_to_choose_from(run: Path, tmp_path: Path) -> None:
     assert load_policy(default).info.control_low == (-1.0,) * 6
 
 
-def a_policy(algo: str, normalize: bool, folder: Path, *, scale: float = 1.0) -> Policy:
+def a_policy(algo: str, normalize: bool, folder: Path, *, scale: float = 1.0, **learner: Any) -> Policy:
     """An untrained one with odd statistics and a lopsided control range."""
-    config = small(algo, learner={"normalize_obs": normalize, "actor_hidden": (32, 16)})
-    learner = make_learner(config, 17, 6, "cpu")
+    config = small(algo, learner={"normalize_obs": normalize, "actor_hidden": (32, 16), **learner})
+    made = make_learner(config, 17, 6, "cpu")
     for frames in torch.from_numpy(observations(300)).split(100):
-        learner.start(5 + 40 * frames)
+        made.start(5 + 40 * frames)
     low, high = (0.0,) * 5 + (-1.0,), (scale,) * 5 + (3.0,)
-    info = PolicyInfo("HalfCheetah-v5", algo, 1, low, high, learner.algorithm.actor.spec)
-    Policy(info, learner.state_dict()).save(folder)
+    info = PolicyInfo("HalfCheetah-v5", algo, 1, low, high, made.algorithm.actor.spec)
+    Policy(info, made.state_dict()).save(folder)
     return load_policy(folder)
 
 
 @pytest.mark.parametrize("algo", ["td3", "sac"])
 @pytest.mark.parametrize("normalize", [False, True])
 def test_onnx_gives_the_same_actions(algo: str, normalize: bool, tmp_path: Path) -> None:
+    """With residual blocks too, for one of them."""
     runtime = pytest.importorskip("onnxruntime", reason="ONNX is missing: pip install 'mjxrl[onnx]'")
-    policy = a_policy(algo, normalize, tmp_path)
+    blocks: dict[str, Any] = {"blocks": True, "actor_hidden": (16, 16)} if algo == "sac" and normalize else {}
+    policy = a_policy(algo, normalize, tmp_path, **blocks)
     write_onnx(policy, tmp_path / "policy.onnx")
     session = runtime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
     assert [i.name for i in session.get_inputs()] == ["obs"] and [o.name for o in session.get_outputs()] == ["action"]

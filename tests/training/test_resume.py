@@ -54,9 +54,11 @@ def test_n_steps_stop_and_n_more_equal_2n(algo: str, backend: str, tmp_path: Pat
     """Stopped between two log lines, so that half-filled sums must survive too."""
     if backend == "warp":
         need_warp()
-    learner: dict[str, Any] = {"normalize_obs": True}
+    learner: dict[str, Any] = {"normalize_obs": True, "hold_noise": 4}
     if algo == "sac":
-        learner |= {"scale_rewards": True, "critic": "categorical"}
+        learner |= {"scale_rewards": True, "critic": "categorical", "blocks": True}
+    else:
+        learner |= {"critic_norm": "batch", "adam_beta1": 0.5, "policy_delay": 3}
     whole = train(small(algo, backend=backend, run_dir=tmp_path / "whole", learner=learner))
     parts = train(small(algo, backend=backend, run_dir=tmp_path / "parts", learner=learner, total_steps=344))
     resumed(parts, total_steps=640)
