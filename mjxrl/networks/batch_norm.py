@@ -69,7 +69,8 @@ def joint_outputs(
         if i:
             x, y = ACTIVATIONS[layer.activation](x), ACTIVATIONS[layer.activation](y)
         mean = _sum(weight * x) + _sum(weight * y)
-        var = _sum(weight * (x - mean).square()) + _sum(weight * (y - mean).square())
+        center = mean.detach()  # whose gradient here is 0: a variance is least around its mean
+        var = _sum(weight * (x - center).square()) + _sum(weight * (y - center).square())
         found += [mean.detach().reshape(-1), var.detach().reshape(-1)]
         known += [known_of.reshape(-1) for known_of in _running(layer)]
         x = product(layer, _normalised(layer, x, mean, var))
