@@ -27,6 +27,7 @@ CROSS_Q = (
     "--learner.critic-norm batch --learner.half-gradient --learner.policy-delay 3 --learner.adam-beta1 0.5 "
     "--learner.actor-lr 1e-3 --learner.critic-lr 1e-3 --sac.temperature-lr 1e-3"
 )
+QUIET = "--sac.init-std 0.25 --sac.init-temperature 0.01 --sac.target-std 0.15 --learner.hold-noise 16"
 SOON = "--learner.warmup-steps 1000"
 VARIANTS = {
     "preset": "",
@@ -35,6 +36,13 @@ VARIANTS = {
     "delay 3, 1e-3": f"{SOON} --learner.policy-delay 3 --learner.actor-lr 1e-3 --learner.critic-lr 1e-3 "
     "--sac.temperature-lr 1e-3",
     "CrossQ": f"{SOON} {CROSS_Q}",
+    "CrossQ, first sigma": f"{SOON} {CROSS_Q} --sac.init-std 0.25",
+    "CrossQ, alpha0": f"{SOON} {CROSS_Q} --sac.init-temperature 0.01",
+    "CrossQ, entropy": f"{SOON} {CROSS_Q} --sac.target-std 0.15",
+    "CrossQ, held noise": f"{SOON} {CROSS_Q} --learner.hold-noise 16",
+    "CrossQ, quiet": f"{SOON} {CROSS_Q} {QUIET}",
+    "blocks": f"{SOON} --learner.policy-delay 3 --learner.blocks --learner.actor-hidden 64 64 "
+    "--learner.critic-hidden 64 64",
 }
 GOALS = {"HalfCheetah-v5": 7000, "Hopper-v5": 2500, "Walker2d-v5": 2500, "Ant-v5": 2500, "Humanoid-v5": 1500}
 
