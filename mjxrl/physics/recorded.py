@@ -28,7 +28,7 @@ _recording: ContextVar[Recorded | None] = ContextVar("_recording", default=None)
 class WarpGraph:
     """The launches of `function`: made one by one at the first call, which builds the kernels; then as one graph.
 
-    On a GPU they follow torch's current stream, which must not be its default stream, on which nothing is captured.
+    The graph follows torch's current stream; the first call waits for it, and is waited for.
     """
 
     def __init__(self, function: Callable[[], None], device: torch.device) -> None:
@@ -37,28 +37,28 @@ class WarpGraph:
     def __call__(self) -> None:
         recording = _recording.get()
         if self._graph is None:
-            with self._on_torchs_stream():
-                self._function()
-                with not_collecting(), wp.ScopedCapture(wp.device_from_torch(self._device)) as capture:
-                    self._function()
-            self._graph = capture.graph
+            self._graph = self._run_and_capture()
         elif recording is not None:
             recording.insert(self._launch)
         else:
             self._launch()
 
-    def _launch(self) -> None:
-        with self._on_torchs_stream():
-            wp.capture_launch(self._graph)
+    def _run_and_capture(self) -> Any:
+        # On Warp's own stream: what Warp frees while kernels still run is only safe there, since the null stream, on
+        # which it frees, does not wait for torch's.
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        with wp.ScopedDevice(wp.device_from_torch(self._device)):
+            self._function()
+            with not_collecting(), wp.ScopedCapture() as capture:
+                self._function()
+            wp.synchronize_device()
+        return capture.graph
 
-    @contextlib.contextmanager
-    def _on_torchs_stream(self) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(wp.ScopedDevice(wp.device_from_torch(self._device)))
-            if self._device.type == "cuda":
-                stream = wp.stream_from_torch(torch.cuda.current_stream(self._device))
-                stack.enter_context(wp.ScopedStream(stream, sync_enter=False))
-            yield
+    def _launch(self) -> None:
+        on_gpu = self._device.type == "cuda"
+        stream = wp.stream_from_torch(torch.cuda.current_stream(self._device)) if on_gpu else None
+        wp.capture_launch(self._graph, stream)
 
 
 class Recorded:

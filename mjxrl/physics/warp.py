@@ -66,8 +66,13 @@ class WarpPhysics(TorchArrays):
 
         Raises:
             TaskError: a control has no range, or a field is not of MjData.
-            UnavailableError: Warp cannot simulate the model, drops part of it, or lacks a field that the task reads.
+            UnavailableError: Warp sees no GPU, cannot simulate the model, drops part of it, or lacks a field that the task reads.
         """
+        if torch.device(device).type == "cuda" and not wp.is_cuda_available():
+            raise UnavailableError(
+                f"--backend warp: allowed: native with --device cuda here, because Warp {wp.__version__} sees no GPU "
+                "while torch does: a newer driver"
+            )
         self.num_envs, self.xp = num_envs, TorchNamespace(torch.device(device))
         self.ctrl_low, self.ctrl_high = map(self.xp.asarray, control_range(task))
         self._task, self._shapes = task, field_shapes(task)
@@ -184,7 +189,9 @@ class WarpPhysics(TorchArrays):
 
     def _on_device(self, function: Any, *arguments: Any, **sizes: Any) -> Any:
         with wp.ScopedDevice(wp.device_from_torch(self.xp.device)):
-            return function(*arguments, **sizes)
+            made = function(*arguments, **sizes)
+            wp.synchronize_device()  # what it copied there is there, whatever stream reads it
+        return made
 
     def _refusal(self, why: str) -> UnavailableError:
         return UnavailableError(f"--backend warp: allowed: native for {type(self._task).__name__}: {why}")

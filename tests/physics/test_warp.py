@@ -137,6 +137,14 @@ def test_deterministic_is_warps_and_not_offered_on_jax() -> None:
         make_physics(HalfCheetah(), 1, "jax", PhysicsConfig(deterministic=True))
 
 
+def test_a_gpu_that_warp_does_not_see_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warp.is_cuda_available", lambda: False)
+    with pytest.raises(
+        UnavailableError, match=r"^--backend warp: allowed: native with --device cuda here, because Warp "
+    ):
+        make_physics(HalfCheetah(), 1, "warp", device="cuda")
+
+
 def test_without_its_extra_it_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", lambda *names: None)
     with pytest.raises(UnavailableError, match=r"^--backend warp: .*pip install 'mjxrl\[warp\]'$"):

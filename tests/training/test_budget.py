@@ -25,6 +25,7 @@ from mjxrl.training.budget import GIB, Need
 from mjxrl.training.launch import train as launch
 from mjxrl.training.trainer import Trainer
 from mjxrl.worlds.vector_env import VectorEnv
+from tests.conftest import need_warp
 from tests.helpers.small_runs import small
 
 
@@ -165,6 +166,15 @@ def test_the_estimate_of_mjx_is_above_what_was_measured_and_of_its_order(env: st
     """Bytes per world: of HalfCheetah by XLA's own analysis of the step, of the others the state alone."""
     per_world = budget.physics_bytes(a_config(env), "jax", "cpu") / 64
     assert measured < per_world < 20 * measured
+
+
+def test_warps_arrays_are_counted_exactly() -> None:
+    need_warp()
+    from mjxrl.physics.warp import WarpPhysics
+
+    config = a_config("HalfCheetah-v5")
+    exact = WarpPhysics(config.task, config.num_envs, config.physics, "cpu").nbytes
+    assert budget.estimate(config, "warp", "cpu")["cpu"].parts["physics"] == exact > 64 * 10_000
 
 
 def test_a_refused_run_leaves_nothing_behind_and_compiles_nothing(
