@@ -66,7 +66,8 @@ class WarpPhysics(TorchArrays):
 
         Raises:
             TaskError: a control has no range, or a field is not of MjData.
-            UnavailableError: Warp sees no GPU, cannot simulate the model, drops part of it, or lacks a field that the task reads.
+            UnavailableError: Warp sees no GPU, cannot simulate the model, drops part of it, or lacks a field that the
+                task reads.
         """
         if torch.device(device).type == "cuda" and not wp.is_cuda_available():
             raise UnavailableError(

@@ -139,9 +139,7 @@ def test_deterministic_is_warps_and_not_offered_on_jax() -> None:
 
 def test_a_gpu_that_warp_does_not_see_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warp.is_cuda_available", lambda: False)
-    with pytest.raises(
-        UnavailableError, match=r"^--backend warp: allowed: native with --device cuda here, because Warp "
-    ):
+    with pytest.raises(UnavailableError, match=r"^--backend warp: allowed: native .* here, because Warp "):
         make_physics(HalfCheetah(), 1, "warp", device="cuda")
 
 
