@@ -79,6 +79,9 @@ def _processors() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     for name, version in versions.versions().items():
         yield Finding(name, version)
+    if not versions.installed("mjxrl"):
+        yield Finding("mjxrl", "a checkout, not installed", "pip install -e .")
+        return
     for extra in metadata.metadata("mjxrl").get_all("Provides-Extra", []):
         missing = lacking(f"mjxrl[{extra}]")
         remedy = f"pip install 'mjxrl[{extra}]' ({', '.join(missing)})" if missing else ""

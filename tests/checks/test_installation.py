@@ -25,6 +25,13 @@ def test_what_an_extra_lacks_is_found_through_its_extras(monkeypatch: pytest.Mon
     assert installation.lacking("mjxrl[wandb]") == [] and installation.lacking("mjxrl[box2d]") == ["pygame"]
 
 
+def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = versions.installed
+    monkeypatch.setattr(versions, "installed", lambda *names: None if "mjxrl" in names else installed(*names))
+    found = {finding.name: finding for finding in installation.findings()}
+    assert found["mjxrl"].remedy == "pip install -e ." and "torch" in found and "C++ compiler" in found
+
+
 def test_what_is_missing_comes_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
