@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mjxrl.cli import sweep
+from mjxrl.errors import RunError
 from mjxrl.machine import versions
 
 CPU = ["--device", "cpu", "--env", "Pendulum-v1"]
@@ -52,3 +53,23 @@ def test_without_optuna(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         sweep.parse_options(CPU)
     assert "pip install 'mjxrl[sweep]'" in capsys.readouterr().err
+
+
+def test_the_best_settings_and_the_pictures_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = pytest.importorskip("mjxrl.tuning.study", reason="Optuna is missing: pip install 'mjxrl[sweep]'")
+    asked = []
+    monkeypatch.setattr(study, "run", lambda plan: asked.append(plan) or "the study")
+    monkeypatch.setattr(study, "report", lambda found, plan: "a row\n" * (found == "the study"))
+    monkeypatch.setattr(study, "plot", lambda found, folder: [folder / "history.png"])
+    monkeypatch.setattr(sys, "argv", ["mjxrl-sweep", *CPU, "--trials", "1"])
+    assert sweep.main() == 0 and asked[0].trials == 1
+    assert capsys.readouterr().out == f"a row\n{asked[0].folder / 'history.png'}\n"
+
+    monkeypatch.setattr(study, "run", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert sweep.main() == 130 and "the same command goes on" in capsys.readouterr().err
+    monkeypatch.setattr(study, "run", lambda _: (_ for _ in ()).throw(RunError("--study x: allowed: another folder")))
+    with pytest.raises(SystemExit):
+        sweep.main()
+    assert capsys.readouterr().err == "error: --study x: allowed: another folder\n"
