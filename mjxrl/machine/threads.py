@@ -37,7 +37,10 @@ def spin_briefly() -> None:
 
 def others_at_work(threads: int) -> str | None:
     """A line on what else the machine computes, if that is half a core or more; `threads` are the learner's."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none, a container may have none
+        return None
     if load < 0.5:
         return None
     advice = "; --learner.threads 1 keeps most then" if threads > 1 else ""
