@@ -56,7 +56,8 @@ def complete(
             with writing:
                 report["runs"].append({**key, **result})
                 path.write_text(json.dumps(report, indent=2) + "\n")
-                print(*key.values(), f"{mean(result['returns']):.0f}", flush=True)
+                named = [value for name, value in key.items() if name != "flags"]
+                print(*named, f"{mean(result['returns']):.0f}", flush=True)
 
     workers = [threading.Thread(target=work, args=[group]) for group in groups]
     for worker in workers:

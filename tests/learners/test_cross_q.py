@@ -115,11 +115,10 @@ def test_weights_of_critics_with_another_norm_are_refused_by_name(algo: str) -> 
 
 
 @both
-def test_bf16_stays_near_float32(algo: str) -> None:
-    learners_of_both = [
-        learner_of(algo, bf16=on, **{**learners.SETTINGS[4], "policy_delay": 1}) for on in (False, True)
-    ]
-    learners.assert_same_losses(filled_replay(), learners_of_both, rtol=0.05)
+@pytest.mark.parametrize("settings", learners.SETTINGS[3:])
+def test_bf16_stays_near_float32(algo: str, settings: dict[str, Any]) -> None:
+    pair = [learner_of(algo, bf16=on, **{**settings, "policy_delay": 1}) for on in (False, True)]
+    learners.assert_same_losses(filled_replay(), pair, rtol=0.05)
 
 
 def test_the_option_of_adam() -> None:
