@@ -140,8 +140,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
             raise RunError(f"{file} was altered since the run wrote it")
         if not {"env", "task"} <= options.keys():
             raise KeyError
-        if "preset" in options["physics"]:  # as it was called once
-            options["physics"]["accuracy"] = options["physics"].pop("preset")
+        _name_as_today(options)
         return options, options.pop(TRAINED, None)
     except FileNotFoundError:
         raise RunError(f"{path}: allowed: a run directory (it has no {CONFIG})") from None
@@ -149,6 +148,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{file} is not a run's configuration") from None
+
+
+def _name_as_today(options: dict[str, Any]) -> None:
+    """Give options the names that they have now, so that runs of before they were renamed go on."""
+    physics, learner = options["physics"], options["learner"]
+    if "preset" in physics:
+        physics["accuracy"] = physics.pop("preset")
+    if "layer_norm" in learner:
+        learner["critic_norm"] = "layer" if learner.pop("layer_norm") else "none"
 
 
 def _env_class(path: Path, env: str, trained: dict[str, Any] | None) -> type[Task] | type[GymnasiumEnv]:

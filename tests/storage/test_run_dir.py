@@ -35,13 +35,17 @@ def test_round_trip(task: Task, tmp_path: Path) -> None:
     assert saved["resolved"] == {"device": "cpu"} and saved["versions"]["torch"]
 
 
-def test_a_run_from_before_its_accuracy_had_that_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("layer_norm", "critic_norm"), [(True, "layer"), (False, "none")])
+def test_a_run_from_before_its_options_had_these_names(tmp_path: Path, layer_norm: bool, critic_norm: str) -> None:
     changes = {"task": Ant(), "run_dir": tmp_path / "run", "physics": {"accuracy": "fast"}}
     config = merged(default_config("Ant-v5", "td3", num_envs=4, device="cpu"), changes)
+    config = merged(config, {"learner": {"critic_norm": critic_norm}})
     run_dir.note(run_dir.create(config), config, {})
     file = tmp_path / "run" / "config.json"
     content = json.loads(file.read_text())
     content["config"]["physics"]["preset"] = content["config"]["physics"].pop("accuracy")
+    del content["config"]["learner"]["critic_norm"]
+    content["config"]["learner"]["layer_norm"] = layer_norm
     file.write_text(json.dumps({**content, "sha256": digest(content["config"])}))
     assert run_dir.load_config(tmp_path / "run") == config
 
