@@ -22,6 +22,7 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 LEARNING = RESULTS / "learning-one-core.json"
 GOALS = {"Ant-v5": 6000, "HalfCheetah-v5": 10000, "Humanoid-v5": 6000}  # of the leaderboard, mean return in Gymnasium
 EPISODES = 10  # that a score on the leaderboard is of, at least
+FETCH = RESULTS / "fetch.json"  # by mjxrl-compare, from runs of the Fetch tasks
 METRICS = ("HalfCheetah-v5-td3", "FetchPush-v4-sac")  # runs whose columns are shown
 
 
@@ -104,7 +105,30 @@ def span(rows: list[dict[str, str]], column: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-TABLES: dict[str, Callable[[], list[str]]] = {"results": results, "leaderboard": leaderboard, "ranges": ranges}
+def fetch() -> list[str]:
+    """Where the arm gets: each task, algorithm and length of a run, over its seeds."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in json.loads(FETCH.read_text()).values():
+        config = run["config"]["config"]
+        minutes, steps = config["max_minutes"], config["total_steps"]
+        length = f"{steps:,} transitions" if minutes is None else f"{minutes:.0f} minutes"
+        hindsight = "without" if config["replay"]["her_goals"] == 0 or "Dense" in config["env"] else "with"
+        groups.setdefault((config["env"], config["algo"].upper(), hindsight, length), []).append(run)
+    rows = []
+    for group, runs in sorted(groups.items()):
+        scores = [run["final"]["trained"] for run in runs]
+        success = ", ".join(f"{score['success']:.0%}" for score in scores)
+        distance = ", ".join(f"{1000 * score['distance']:.1f}" for score in scores)
+        rows.append((*group, success, distance))
+    return table(("Task", "Algorithm", "Hindsight", "Length", "Success, each seed", "Final distance, mm"), rows)
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "results": results,
+    "leaderboard": leaderboard,
+    "ranges": ranges,
+    "fetch": fetch,
+}
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
