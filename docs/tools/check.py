@@ -7,7 +7,8 @@ Of a page it takes
 - files: a block after a line that ends in "`NAME`:" is written under that name;
 - commands: every block marked `bash`, and a `python` block after `<!-- run -->`.
 
-`<!-- shortened: FLAGS -->` before a block adds these flags to its training commands, so that minutes become seconds;
+`<!-- shortened: FLAGS -->` before a block adds these flags to its training commands, and few updates, so that minutes become
+seconds;
 `<!-- not run: REASON -->` leaves a block out, and the reason is printed.
 """
 
@@ -32,6 +33,8 @@ BLOCK = re.compile(
 )
 TRAINS = re.compile(r"^(mjxrl (?:train|seeds) (?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 
+QUICK = "--eval.final-episodes 1 --learner.updates-per-step 1 --learner.threads 1"
+
 
 class Step(NamedTuple):
     """Something that a reader of a page does."""
@@ -52,7 +55,7 @@ def steps(page: str) -> Iterator[Step]:
         elif mark == "not run":
             yield Step("left out", content, text or "")
         elif language == "bash":
-            yield Step("bash", TRAINS.sub(rf"\1 {text}", content) if mark == "shortened" else content, "")
+            yield Step("bash", TRAINS.sub(rf"\1 {text} {QUICK}", content) if mark == "shortened" else content, "")
         elif language == "python" and mark == "run":
             yield Step("python", content, "")
 

@@ -120,10 +120,11 @@ never = "run"
 print("run")
 ```
 """
-    steps = [tuple(step) for step in tool("check").steps(page)]
+    check = tool("check")
+    steps = [tuple(step) for step in check.steps(page)]
     assert steps == [
         ("write", "x = 1\n", "here/a.py"),
-        ("bash", "mjxrl train --env A \\\n    --seed 1 --total-steps 5\nmjxrl evaluate run\n", ""),
+        ("bash", f"mjxrl train --env A \\\n    --seed 1 --total-steps 5 {check.QUICK}\nmjxrl evaluate run\n", ""),
         ("left out", "sleep 86400\n", "takes a day"),
         ("python", 'print("run")\n', ""),
     ]
