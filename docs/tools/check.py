@@ -7,8 +7,7 @@ Of a page it takes
 - files: a block after a line that ends in "`NAME`:" is written under that name;
 - commands: every block marked `bash`, and a `python` block after `<!-- run -->`.
 
-`<!-- shortened: FLAGS -->` before a block adds these flags to its training commands, and few updates, so that minutes become
-seconds;
+`<!-- shortened: FLAGS -->` before a block adds these flags to its training commands, and few updates;
 `<!-- not run: REASON -->` leaves a block out, and the reason is printed.
 """
 
