@@ -23,6 +23,7 @@ import tyro
 
 SITE = Path(__file__).parents[2] / "build" / "site"
 FOREIGN = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"?(https?:)?//", re.IGNORECASE)
+DARK = "--force-dark-mode"
 PROBE = """<!doctype html><iframe width="390" height="800" src="%s"></iframe><pre></pre><script>
 const frame = document.querySelector("iframe");
 frame.onload = () => setTimeout(() => {
@@ -69,7 +70,9 @@ def main(options: Options) -> int:
         ]
 
         def ask(*words: str) -> str:
-            done = subprocess.run([*base, "--virtual-time-budget=5000", *words], capture_output=True, text=True)
+            # the theme remembers whether it was dark, so each has a profile of its own
+            keep = f"--user-data-dir={profile}/{'dark' if DARK in words else 'light'}"
+            done = subprocess.run([*base, keep, "--virtual-time-budget=5000", *words], capture_output=True, text=True)
             return done.stdout
 
         for name in pages:
@@ -83,7 +86,7 @@ def main(options: Options) -> int:
             faults += [f"{name}: no picture at {source}" for source in found["missing"]]
             for look, size, *dark in (
                 ("light", "1280,2400"),
-                ("dark", "1280,2400", "--force-dark-mode"),
+                ("dark", "1280,2400", DARK),
                 ("narrow", "500,2400"),
             ):
                 picture = options.out / f"{Path(name).stem}-{look}.png"
