@@ -60,14 +60,7 @@ def main(options: Options) -> int:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     with tempfile.TemporaryDirectory() as profile:
-        base = [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            f"--user-data-dir={profile}",
-        ]
+        base = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
 
         def ask(*words: str) -> str:
             # the theme remembers whether it was dark, so each has a profile of its own
