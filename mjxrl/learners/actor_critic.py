@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -14,7 +14,7 @@ from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Categorical
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.batch_norm import Joint, joint_outputs
-from mjxrl.networks.parameters import new_network
+from mjxrl.networks.parameters import follow, new_network, refresh
 from mjxrl.networks.spec import actor_spec, critic_spec
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
@@ -39,9 +39,11 @@ class ActorCritic:
         generator = torch.Generator().manual_seed(config.seed)
         is_categorical, atoms = settings.critic == "categorical", (settings.atoms, settings.value_range)
         self.value = Categorical(*atoms, device, dtype) if is_categorical else SCALAR
-        self.actor = new_network(actor_spec(config, *sizes), generator, device, dtype)
+        products = torch.bfloat16 if settings.bf16 else dtype
+        self.actor = new_network(actor_spec(config, *sizes), generator, device, dtype, products=products)
         # first Q-values near 0: targets start as rewards, not as noise
-        self.critics = new_network(critic_spec(config, *sizes), generator, device, dtype, output_scale=0.01)
+        spec = critic_spec(config, *sizes)
+        self.critics = new_network(spec, generator, device, dtype, output_scale=0.01, products=products)
         self.networks = {"actor": self.actor, "critics": self.critics}
         self.has_targets = settings.critic_norm != "batch"
         if self.has_targets:
@@ -66,20 +68,21 @@ class ActorCritic:
         """What critics with BatchNorm say of (s, a) and of (s', a')."""
         layers = self.critics.layers
         next_layers = self.critics.frozen if self.config.learner.half_gradient else layers
-        ends = (batch.obs, batch.action), (batch.next_obs, next_action)
-        return joint_outputs(layers, next_layers, *ends, batch.valid)
+        ends = (batch.obs, batch.action), (batch.next_obs, next_action.to(batch.action.dtype))
+        return joint_outputs(layers, next_layers, *ends, (~batch.invalid).to(batch.reward.dtype))
 
     def move_targets(self) -> None:
         """Those that there are follow the networks."""
-        for name, network in self.networks.items():
-            if name.startswith("target_"):
-                network.follow(self.networks[name.removeprefix("target_")], self.config.learner.tau)
+        names = [name for name in self.networks if name.startswith("target_")]
+        sources = [self.networks[name.removeprefix("target_")] for name in names]
+        follow([self.networks[name] for name in names], sources, self.config.learner.tau)
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """Matrix products in bf16, if so configured; parameters, losses, targets and discounts keep their precision."""
-        if not self.config.learner.bf16:
-            return nullcontext()
-        return torch.autocast(self.actor.flat.device.type, torch.bfloat16, cache_enabled=False)
+    def step(self, gradients: Mapping[str, Annotated[Tensor, "_"]]) -> None:
+        """A step down each gradient by the optimizer of its name."""
+        for name, gradient in gradients.items():
+            self.optimizers[name].step(gradient)
+        moved = {"actor": self.actor, "critic": self.critics}
+        refresh([moved[name] for name in gradients if name in moved])
 
     def over_worlds(self, low: float, high: float, actions: Annotated[Tensor, "N A"]) -> Annotated[Tensor, "N 1"]:
         """A number for each world, rising evenly from the first one's of all ranks to the last one's."""

@@ -16,11 +16,12 @@ from mjxrl.storage.state import Part
 
 
 class CriticGradient(NamedTuple):
-    """What the critics step down, by the name of the optimizer that takes it, and how it came about."""
+    """What the critics step down, by the name of the optimizer that takes it, and how it came about: their loss, what
+    they said, and what they should have said."""
 
     gradients: dict[str, Annotated[Tensor, "_"]]
     loss: Annotated[Tensor, ""]
-    q: Annotated[Tensor, "E B"]
+    outputs: Annotated[Tensor, "E B out"]
     target: Annotated[Tensor, "B *K"]
     drift: Annotated[Tensor, "S"] | None = None
     """With BatchNorm: how far the batch's statistics are from the running ones."""
@@ -78,6 +79,10 @@ class Algorithm(Protocol):
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         """The gradients of the actor's loss and of what goes with it. Changes nothing."""
+        ...
+
+    def step(self, gradients: Mapping[str, Annotated[Tensor, "_"]]) -> None:
+        """A step down each gradient by the optimizer of its name."""
         ...
 
     def update_targets(self, policy_moved: bool) -> None:

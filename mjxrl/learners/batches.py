@@ -7,32 +7,29 @@ from typing import Annotated, NamedTuple
 
 from torch import Tensor
 
-from mjxrl.replay import Batch, Windows
+from mjxrl.replay import Batch, Indices
 
 
 class Draws(NamedTuple):
     """What is drawn for K updates at once."""
 
-    windows: Windows
-    noise: Annotated[Tensor, "K D B A"]
-    """Standard normal."""
+    indices: Indices
+    noise: Annotated[Tensor, "_ D B A"]
+    """Standard normal; K of them."""
 
-    def each(self) -> Iterator[tuple[Windows, Tensor]]:
-        """Windows, (B,), and noise, (D, B, A), of one update after the other."""
-        for *windows, noise in zip(*(tensor.unbind() for tensor in (*self.windows, self.noise)), strict=True):
-            yield Windows(*windows), noise
+    def of(self, updates: slice) -> Draws:
+        """Those of some updates."""
+        return Draws(self.indices[updates], self.noise[updates])
 
-    def tensors(self, updates: slice) -> list[Tensor]:
-        """All of some updates."""
-        return [tensor[updates] for tensor in (*self.windows, self.noise)]
+    def tensors(self) -> list[Tensor]:
+        """All that was drawn."""
+        drawn = (self.indices.flat, self.indices.steps, self.indices.luck, self.noise)
+        return [tensor for tensor in drawn if tensor is not None]
 
 
-def masked_mean(values: Annotated[Tensor, "*E B"], valid: Annotated[Tensor, "B"]) -> Annotated[Tensor, "*E"]:
-    """Mean over the last axis, over valid transitions only. 0 where none is valid.
-
-    Not a product: the values of a quarantined world may be NaN, and 0 * NaN is NaN.
-    """
-    return values.masked_fill(valid == 0, 0).sum(-1) / valid.sum().clamp(min=1)
+def each(batches: Batch) -> Iterator[Batch]:
+    """One of several batches after the other."""
+    return map(Batch._make, zip(*(tensor.unbind() for tensor in batches), strict=True))
 
 
 def without_invalid(batch: Batch) -> Batch:
@@ -40,11 +37,10 @@ def without_invalid(batch: Batch) -> Batch:
 
     Masking the loss is not enough: backward multiplies its zero gradients with the network's inputs.
     """
-    row = batch.valid == 0
-    rows = row.unsqueeze(-1)
+    rows = batch.invalid.unsqueeze(-1)
     return batch._replace(
         obs=batch.obs.masked_fill(rows, 0),
         action=batch.action.masked_fill(rows, 0),
-        reward=batch.reward.masked_fill(row, 0),
+        reward=batch.reward.masked_fill(batch.invalid, 0),
         next_obs=batch.next_obs.masked_fill(rows, 0),
     )

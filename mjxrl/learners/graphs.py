@@ -1,6 +1,6 @@
 """K updates in few launches: CUDA graphs of gather, losses, optimizers and target averaging.
 
-An update of small networks is some two hundred kernels of a few microseconds each, which the host launches more slowly
+An update of small networks is some hundred kernels of a few microseconds each, which the host launches more slowly
 than the GPU runs them. A graph launches up to 16 updates at once. Indices and noise are drawn outside, for all K, and
 copied into the graphs' own buffers, so that the eager path sees the same numbers. Parameters, statistics, step sizes
 and the replay's storage keep their addresses for life: whoever restores a state copies it in.
@@ -19,10 +19,12 @@ from functools import partial
 import torch
 
 from mjxrl.learners.batches import Draws
-from mjxrl.replay import Replay, Windows
+from mjxrl.replay import Indices, Replay
 from mjxrl.storage.state import Part, State, flatten, restore
 
-MOST = 16  # updates in a graph: launches are few enough then, and capturing takes a second, not a minute
+# updates in a graph: launches are few enough then, and capturing takes a second, not a minute; nor do their batches,
+# which are read at once, take much memory
+MOST = 16
 WARM_UP = 3  # eager rounds on a side stream before a capture, as torch asks
 
 Run = Callable[[Replay, Draws, int], State]  # makes the updates of some draws, given how many were made before
@@ -79,7 +81,7 @@ class UpdateGraphs:
         self._run, self._replay, self._delay = run, replay, policy_delay
         self._updates, self.device = len(draws.noise), draws.noise.device
         self._length = max(c for c in range(1, MOST + 1) if self._updates % c == 0)
-        chunk = draws.tensors(slice(self._length))
+        chunk = draws.of(slice(self._length)).tensors()
         self._buffers = [tensor.clone(memory_format=torch.contiguous_format) for tensor in chunk]
         self._graphs: dict[int, tuple[Launch, State]] = {}
 
@@ -89,8 +91,8 @@ class UpdateGraphs:
 
     def run_eagerly(self, phase: int = -1) -> State:
         """The updates of one chunk on what the buffers hold. In the last phase, -1, the first one moves the policy."""
-        *windows, noise = self._buffers
-        return self._run(self._replay, Draws(Windows(*windows), noise), phase % self._delay)
+        *indices, noise = self._buffers
+        return self._run(self._replay, Draws(Indices(*indices), noise), phase % self._delay)
 
     def capture(self, capture: Capture, made: int) -> None:
         """Capture a graph for each phase that will occur after `made` updates. Capturing changes no tensor."""
@@ -102,9 +104,9 @@ class UpdateGraphs:
         """Make K updates after `made` others; metrics as the eager loop gives them."""
         metrics: State = {}
         for start in range(0, self._updates, self._length):
-            for buffer, drawn in zip(self._buffers, draws.tensors(slice(start, start + self._length)), strict=True):
-                buffer.copy_(drawn)
+            torch._foreach_copy_(self._buffers, draws.of(slice(start, start + self._length)).tensors())
             launch, outputs = self._graphs[(made + start) % self._delay]
             launch()
-            metrics |= {name: value.clone() for name, value in outputs.items()}  # the next launch writes over them
+            copies = torch.stack(list(outputs.values()))  # the next launch writes over them
+            metrics |= dict(zip(outputs, copies.unbind(), strict=True))
         return metrics

@@ -49,7 +49,7 @@ class Learner:
         returns = share.num_envs, settings.gamma, window
         self.norm = RunningNorm(sizes[0], device, dtype, enabled=settings.normalize_obs, ranks=ranks)
         self.return_scale = ReturnScale(*returns, device, dtype, enabled=settings.scale_rewards, ranks=ranks)
-        self.updates = Updates(algorithm, self.prepare, settings.policy_delay, ranks)
+        self.updates = Updates(algorithm, self.read, settings.policy_delay, ranks)
         self._batch_size = share.learner.batch_size
         self._noise_shape = algorithm.noise_per_update, self._batch_size, sizes[1]
         self._made = 0  # updates so far; known to the host, so that the policy delay needs no sync
@@ -79,13 +79,19 @@ class Learner:
         self.norm.update(result.obs, result.valid)
         self.return_scale.update(result.reward, result.done, result.valid)
 
+    def read(self, replay: Replay, indices: Indices) -> Batch:
+        """The batches of drawn transitions as the losses want them."""
+        settings = self.config.learner
+        return self.prepare(replay.gather(indices, settings.n_step, settings.gamma))
+
     def prepare(self, batch: Batch) -> Batch:
         """The batch as the losses want it: invalid numbers zeroed, rewards scaled, both observations under the same
-        statistics."""
-        batch = without_invalid(batch)
+        statistics, and what goes into networks in the precision in which they compute."""
+        batch, precision = without_invalid(batch), self.algorithm.critics.rounded.dtype
         return batch._replace(
-            obs=self.norm.normalize(batch.obs),
-            next_obs=self.norm.normalize(batch.next_obs),
+            obs=self.norm.normalize(batch.obs).to(precision),
+            action=batch.action.to(precision),
+            next_obs=self.norm.normalize(batch.next_obs).to(precision),
             reward=self.return_scale.scale(batch.reward),
         )
 
@@ -98,7 +104,8 @@ class Learner:
         settings = self.config.learner
         rows = torch.zeros(settings.updates_per_step, self._batch_size, dtype=torch.int64, device=self.device)
         noise = torch.zeros(len(rows), *self._noise_shape, device=self.device, dtype=self.dtype)
-        draws = self._draws(replay, Indices(rows, rows + 1, torch.zeros_like(rows, dtype=self.dtype)), noise)
+        luck = torch.zeros_like(rows, dtype=torch.float32) if self.config.relabelled else None
+        draws = Draws(Indices(rows, rows + 1, luck), noise)
         if settings.compile:
             self.updates.compile(replay, draws)
         if settings.graphs and self.device.type == "cuda":
@@ -116,21 +123,18 @@ class Learner:
             Metrics of the last update of each kind, 0-d tensors on the device. Those of the policy are absent if no
             policy update fell due, which takes K < policy_delay.
         """
+        settings = self.config.learner
         indices = replay.draw(updates, self._batch_size, generator)
         noise = torch.randn(updates, *self._noise_shape, generator=generator, device=self.device, dtype=self.dtype)
         self._set_step_sizes()
-        draws = self._draws(replay, indices, noise)
-        metrics = self.updates.run(replay, draws, self._made)
+        metrics = self.updates.run(replay, Draws(indices, noise), self._made)
         if replay.goals is not None:
-            metrics |= goal_metrics(replay.read(draws.windows.of_update(-1)), replay.goals)
+            metrics |= goal_metrics(replay.gather(indices[-1], settings.n_step, settings.gamma), replay.goals)
         self._made += updates
         metrics["replay_age"] = indices.steps[-1].to(self.dtype).mean() - 1  # vector steps since it was stored
         if self.return_scale.factor is not None:
             metrics["reward_scale"] = self.return_scale.factor.clone()
         return metrics
-
-    def _draws(self, replay: Replay, indices: Indices, noise: Tensor) -> Draws:
-        return Draws(replay.windows(indices, self.config.learner.n_step, self.config.learner.gamma), noise)
 
     def _set_step_sizes(self) -> None:
         """Follow the learning-rate schedule, by the updates that a run of `total_steps` makes."""

@@ -17,7 +17,7 @@ class Adam:
 
     Args:
         values: updated in place.
-        parameters: views of `values`, in order, that losses are differentiated by.
+        parameters: views of `values`, or of a rounded copy of them, in order, that losses are differentiated by.
         lr: step size.
         beta1: decay of the first moments.
         weight_decay: AdamW's (Loshchilov and Hutter 2017, arXiv 1711.05101): each step also takes this fraction,
@@ -44,8 +44,9 @@ class Adam:
         }
 
     def gradient(self, loss: Annotated[Tensor, ""]) -> Annotated[Tensor, "P"]:
-        """The gradient of `loss` by the parameters; changes nothing."""
-        return torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, self._parameters)])
+        """The gradient of `loss` by the parameters, in the precision of the values; changes nothing."""
+        gradient = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, self._parameters)])
+        return gradient.to(self._values.dtype)
 
     @torch.no_grad()
     def step(self, gradient: Annotated[Tensor, "P"]) -> None:

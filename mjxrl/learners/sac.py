@@ -13,12 +13,12 @@ from torch import Tensor
 from mjxrl.config import Config, SacConfig
 from mjxrl.learners.actor_critic import ActorCritic
 from mjxrl.learners.algorithm import CriticGradient, Entropy, PolicyGradient
-from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import actor_outputs, critic_outputs
+from mjxrl.networks.parameters import refresh
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
 
@@ -80,15 +80,15 @@ def sac_error(
 
     With a categorical critic the error is a cross-entropy instead.
     """
-    return 0.5 * masked_mean(value.error(outputs, target), batch.valid).sum()
+    return 0.5 * batch.mean(value.error(outputs, target)).sum()
 
 
 def sac_critic_loss(
     critics: Sequence[Layer], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
-) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B"]]:
-    """J_Q, and the Q-values."""
+) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B out"]]:
+    """J_Q, and what the critics say."""
     outputs = critic_outputs(critics, batch.obs, batch.action)
-    return sac_error(outputs, batch, target, value), value.q(outputs.detach())
+    return sac_error(outputs, batch, target, value), outputs.detach()
 
 
 def sac_actor_loss(
@@ -105,18 +105,15 @@ def sac_actor_loss(
     gaussian = policy(actor, batch.obs)
     action, log_prob = squashed_sample(gaussian, noise)
     q = q_for_actor(critics, batch.obs, action, value, which)
-    loss = masked_mean(alpha * log_prob - q, batch.valid)
+    loss = batch.mean(alpha * log_prob - q)
     return loss, action.detach(), Entropy(log_prob.detach(), gaussian.log_std.detach(), alpha)
 
 
 def temperature_loss(
-    log_alpha: Annotated[Tensor, "1"],
-    log_prob: Annotated[Tensor, "B"],
-    valid: Annotated[Tensor, "B"],
-    target_entropy: float,
+    log_alpha: Annotated[Tensor, "1"], batch: Batch, log_prob: Annotated[Tensor, "B"], target_entropy: float
 ) -> Annotated[Tensor, ""]:
     """J(alpha) = mean -alpha (log pi(a | s) + H) (eq. 18), alpha = exp(log_alpha)."""
-    return -(log_alpha.exp() * masked_mean(log_prob + target_entropy, valid)).sum()
+    return -(log_alpha.exp() * batch.mean(log_prob + target_entropy)).sum()
 
 
 def target_entropy(settings: SacConfig, actions: int) -> float:
@@ -143,7 +140,8 @@ class SAC(ActorCritic):
         super().__init__(config, sizes, device, dtype, ranks)
         settings, (_, action_size) = config.sac, sizes
         self.target_entropy = target_entropy(settings, action_size)
-        self.actor.frozen[-1].bias[..., action_size:] += math.log(settings.init_std)
+        self.actor.exact[-1].bias[..., action_size:] += math.log(settings.init_std)
+        refresh([self.actor])
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
         self._trained_log_alpha = self.log_alpha.detach().requires_grad_()
         self.optimizers["temperature"] = Adam(
@@ -156,7 +154,7 @@ class SAC(ActorCritic):
     def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
         """tanh(u), u ~ N(mean, std). The standard deviation may be multiplied by a factor that rises evenly from the
         first world to the last."""
-        gaussian = policy(self.actor.frozen, obs)
+        gaussian = policy(self.actor.exact, obs)
         mean, (low, high) = gaussian.mean, (self.config.sac.exploration_scale, self.config.sac.exploration_scale_max)
         noise = self.noise.draw(len(obs), generator)
         if high is not None:
@@ -166,42 +164,38 @@ class SAC(ActorCritic):
         return (mean + gaussian.log_std.exp() * noise).tanh()
 
     def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
-        return best_action(self.actor.frozen, obs)
+        return best_action(self.actor.exact, obs)
 
     def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
         if not self.has_targets:
             return self._joint_gradient(batch, noise[0])
-        with torch.no_grad(), self.autocast():
+        with torch.no_grad():
             alpha = self.log_alpha.exp()
             target = sac_target(
                 self.actor.frozen, self.networks["target_critics"].frozen, batch, noise[0], alpha, self.value
             )
-        with self.autocast():
-            loss, q = sac_critic_loss(self.critics.layers, batch, target, self.value)
-        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
+        loss, outputs = sac_critic_loss(self.critics.layers, batch, target, self.value)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), outputs, target)
 
     def _joint_gradient(self, batch: Batch, noise: Annotated[Tensor, "B A"]) -> CriticGradient:
         """With BatchNorm the critics are their own targets."""
-        with self.autocast():
-            with torch.no_grad():
-                alpha = self.log_alpha.exp()
-                next_action, log_prob = squashed_sample(policy(self.actor.frozen, batch.next_obs), noise)
-            outputs, next_outputs, drift = self.joint(batch, next_action)
-            target = self.value.target(batch, next_outputs, -alpha * log_prob)
-            loss = sac_error(outputs, batch, target, self.value)
-        q = self.value.q(outputs.detach())
-        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, drift)
+        with torch.no_grad():
+            alpha = self.log_alpha.exp()
+            next_action, log_prob = squashed_sample(policy(self.actor.frozen, batch.next_obs), noise)
+        outputs, next_outputs, drift = self.joint(batch, next_action)
+        target = self.value.target(batch, next_outputs, -alpha * log_prob)
+        loss = sac_error(outputs, batch, target, self.value)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), outputs.detach(), target, drift)
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         alpha, which = self.log_alpha.exp(), self.config.learner.actor_q
-        with self.autocast():
-            loss, action, entropy = sac_actor_loss(
-                self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
-            )
+        loss, action, entropy = sac_actor_loss(
+            self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
+        )
         losses = {"actor": loss}
         if self.config.sac.auto_temperature:
             losses["temperature"] = temperature_loss(
-                self._trained_log_alpha, entropy.log_prob, batch.valid, self.target_entropy
+                self._trained_log_alpha, batch, entropy.log_prob, self.target_entropy
             )
         return PolicyGradient(self.gradients(**losses), loss.detach(), action, entropy)
 

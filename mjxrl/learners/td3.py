@@ -12,7 +12,6 @@ from torch import Tensor
 from mjxrl.config import Config
 from mjxrl.learners.actor_critic import ActorCritic
 from mjxrl.learners.algorithm import CriticGradient, PolicyGradient
-from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.values import SCALAR, Value, q_for_actor
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.layers import Layer
@@ -54,15 +53,15 @@ def td3_error(
     outputs: Annotated[Tensor, "E B out"], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
 ) -> Annotated[Tensor, ""]:
     """sum_i mean (y - Q_i(s, a))^2 (algorithm 1), of what the critics say."""
-    return masked_mean(value.error(outputs, target), batch.valid).sum()
+    return batch.mean(value.error(outputs, target)).sum()
 
 
 def td3_critic_loss(
     critics: Sequence[Layer], batch: Batch, target: Annotated[Tensor, "B *K"], value: Value = SCALAR
-) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B"]]:
-    """The error of the critics, and the Q-values."""
+) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "E B out"]]:
+    """The error of the critics, and what they say."""
     outputs = critic_outputs(critics, batch.obs, batch.action)
-    return td3_error(outputs, batch, target, value), value.q(outputs.detach())
+    return td3_error(outputs, batch, target, value), outputs.detach()
 
 
 def td3_actor_loss(
@@ -70,7 +69,7 @@ def td3_actor_loss(
 ) -> tuple[Annotated[Tensor, ""], Annotated[Tensor, "B A"]]:
     """-mean Q_1(s, pi(s)), whose gradient is the deterministic policy gradient (algorithm 1), and pi(s)."""
     action = policy(actor, batch.obs)
-    return -masked_mean(q_for_actor(critics, batch.obs, action, value, which), batch.valid), action.detach()
+    return -batch.mean(q_for_actor(critics, batch.obs, action, value, which)), action.detach()
 
 
 class TD3(ActorCritic):
@@ -102,13 +101,13 @@ class TD3(ActorCritic):
 
     def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
         """pi(s)."""
-        return policy(self.actor.frozen, obs)
+        return policy(self.actor.exact, obs)
 
     def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
         settings = self.config.td3
         if not self.has_targets:
             return self._joint_gradient(batch, noise[0])
-        with torch.no_grad(), self.autocast():
+        with torch.no_grad():
             target = td3_target(
                 self.networks["target_actor"].frozen,
                 self.networks["target_critics"].frozen,
@@ -118,26 +117,22 @@ class TD3(ActorCritic):
                 noise_clip=settings.target_noise_clip,
                 value=self.value,
             )
-        with self.autocast():
-            loss, q = td3_critic_loss(self.critics.layers, batch, target, self.value)
-        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target)
+        loss, outputs = td3_critic_loss(self.critics.layers, batch, target, self.value)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), outputs, target)
 
     def _joint_gradient(self, batch: Batch, noise: Annotated[Tensor, "B A"]) -> CriticGradient:
         """With BatchNorm the networks are their own targets."""
         sigma, clip = self.config.td3.target_noise, self.config.td3.target_noise_clip
-        with self.autocast():
-            with torch.no_grad():
-                next_action = smoothed_action(self.actor.frozen, batch.next_obs, noise, sigma, clip)
-            outputs, next_outputs, drift = self.joint(batch, next_action)
-            target = self.value.target(batch, next_outputs)
-            loss = td3_error(outputs, batch, target, self.value)
-        q = self.value.q(outputs.detach())
-        return CriticGradient(self.gradients(critic=loss), loss.detach(), q, target, drift)
+        with torch.no_grad():
+            next_action = smoothed_action(self.actor.frozen, batch.next_obs, noise, sigma, clip)
+        outputs, next_outputs, drift = self.joint(batch, next_action)
+        target = self.value.target(batch, next_outputs)
+        loss = td3_error(outputs, batch, target, self.value)
+        return CriticGradient(self.gradients(critic=loss), loss.detach(), outputs.detach(), target, drift)
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         which = self.config.learner.actor_q
-        with self.autocast():
-            loss, action = td3_actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)
+        loss, action = td3_actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)
         return PolicyGradient(self.gradients(actor=loss), loss.detach(), action)
 
     def update_targets(self, policy_moved: bool) -> None:

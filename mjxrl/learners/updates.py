@@ -8,12 +8,12 @@ from typing import Annotated, TypeVar
 from torch import Tensor
 
 from mjxrl.learners.algorithm import Algorithm, CriticGradient, PolicyGradient
-from mjxrl.learners.batches import Draws
+from mjxrl.learners.batches import Draws, each
 from mjxrl.learners.compiling import compiled
 from mjxrl.learners.diagnostics import critic_metrics, policy_metrics
-from mjxrl.learners.graphs import UpdateGraphs, captured
+from mjxrl.learners.graphs import MOST, UpdateGraphs, captured
 from mjxrl.machine.ranks import ALONE, Ranks
-from mjxrl.replay import Batch, Replay
+from mjxrl.replay import Batch, Indices, Replay
 from mjxrl.storage.state import State
 
 FoundT = TypeVar("FoundT", CriticGradient, PolicyGradient)
@@ -22,22 +22,25 @@ FoundT = TypeVar("FoundT", CriticGradient, PolicyGradient)
 class Updates:
     """Makes updates of an algorithm; eagerly, until told otherwise.
 
-    `prepare` makes of a batch as the replay gives it one as the losses want it; the policy moves with every
+    `read` gives the batches of drawn transitions as the losses want them; the policy moves with every
     `policy_delay`-th update of the critics. Each of the `ranks` has a part of every batch; all step the same way.
     """
 
     def __init__(
-        self, algorithm: Algorithm, prepare: Callable[[Batch], Batch], policy_delay: int, ranks: Ranks = ALONE
+        self,
+        algorithm: Algorithm,
+        read: Callable[[Replay, Indices], Batch],
+        policy_delay: int,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._algorithm, self._prepare, self._delay, self._ranks = algorithm, prepare, policy_delay, ranks
+        self._algorithm, self._read, self._delay, self._ranks = algorithm, read, policy_delay, ranks
         self._critic_gradient: Callable[[Batch, Tensor], CriticGradient] = algorithm.critic_gradient
         self._policy_gradient: Callable[[Batch, Tensor], PolicyGradient] = algorithm.policy_gradient
         self.graphs: UpdateGraphs | None = None
 
     def compile(self, replay: Replay, draws: Draws) -> None:
         """Compile the losses with their gradients for draws of these shapes. Changes no state."""
-        windows, noise = next(draws.each())
-        batch = self._prepare(replay.read(windows))
+        batch, noise = next(each(self._read(replay, draws.indices))), draws.noise[0]
         functions = self._algorithm.critic_gradient, self._algorithm.policy_gradient
         self._critic_gradient, self._policy_gradient = compiled(functions, batch, noise, device=noise.device)
 
@@ -59,15 +62,17 @@ class Updates:
         return self.run_eagerly(replay, draws, made)
 
     def run_eagerly(self, replay: Replay, draws: Draws, made: int) -> State:
-        """As `run`, one update after the other."""
+        """As `run`, one update after the other; batches are read for `MOST` of them at once."""
         updates, metrics = len(draws.noise), {}
-        for k, (windows, noise) in enumerate(draws.each()):
-            batch = self._prepare(replay.read(windows))
-            critics, policy = self.update(batch, noise, policy_due=(made + k + 1) % self._delay == 0)
-            if policy is not None and k >= updates - self._delay:  # the last one
-                metrics = policy_metrics(batch, policy)
-            if k == updates - 1:
-                metrics = critic_metrics(batch, critics, self._algorithm.value.q_of_target(critics.target)) | metrics
+        for start in range(0, updates, MOST):
+            some = draws.of(slice(start, start + MOST))
+            batches = zip(each(self._read(replay, some.indices)), some.noise.unbind(), strict=True)
+            for k, (batch, noise) in enumerate(batches, start):
+                critics, policy = self.update(batch, noise, policy_due=(made + k + 1) % self._delay == 0)
+                if policy is not None and k >= updates - self._delay:  # the last one
+                    metrics = policy_metrics(batch, policy)
+                if k == updates - 1:
+                    metrics = critic_metrics(batch, critics, self._algorithm.value) | metrics
         return metrics
 
     def update(
@@ -76,7 +81,7 @@ class Updates:
         """One update on a prepared batch: of the critics, of the policy if it is due, and of the targets."""
         critics, policy = self._step(self._critic_gradient(batch, noise), batch), None
         if critics.drift is not None:
-            self._algorithm.critics.observe(self._ranks.mean_gradients({"": critics.drift}, batch.valid)[""])
+            self._algorithm.critics.observe(self._ranks.mean_gradients({"": critics.drift}, batch.invalid)[""])
         if policy_due:
             policy = self._step(self._policy_gradient(batch, noise), batch)
         self._algorithm.update_targets(policy_due)
@@ -84,7 +89,6 @@ class Updates:
 
     def _step(self, found: FoundT, batch: Batch) -> FoundT:
         """Step down the gradients over all ranks' batches, which take the place of those over this one's."""
-        gradients = self._ranks.mean_gradients(found.gradients, batch.valid)
-        for name, gradient in gradients.items():
-            self._algorithm.optimizers[name].step(gradient)
+        gradients = self._ranks.mean_gradients(found.gradients, batch.invalid)
+        self._algorithm.step(gradients)
         return found._replace(gradients=gradients)

@@ -16,7 +16,7 @@ from mjxrl.replay import Batch
 
 def bellman_target(batch: Batch, next_value: Annotated[Tensor, "..."]) -> Annotated[Tensor, "... B"]:
     """y = sum gamma^i r_i + gamma^m V(s_m), without V after a termination. Truncated windows do bootstrap."""
-    return batch.reward + batch.discount * next_value.masked_fill(batch.terminated > 0, 0)
+    return batch.reward + batch.discount * next_value.masked_fill(batch.terminated, 0)
 
 
 class Scalar:
@@ -53,6 +53,7 @@ class Categorical:
 
     def __init__(self, atoms: int, limit: float, device: torch.device | str, dtype: torch.dtype) -> None:
         self.support = torch.linspace(-limit, limit, atoms, device=device, dtype=dtype)
+        self._middle = torch.full((), (atoms - 1) / 2, device=device, dtype=dtype)  # of the atoms' numbers
         self._limit = limit
 
     def q(self, outputs: Annotated[Tensor, "E B K"]) -> Annotated[Tensor, "E B"]:
@@ -61,17 +62,16 @@ class Categorical:
     def target(
         self, batch: Batch, next_outputs: Annotated[Tensor, "E B K"], bonus: Annotated[Tensor, "B"] | float = 0.0
     ) -> Annotated[Tensor, "B K"]:
-        least = self.q(next_outputs).argmin(0)  # (B,)
-        probabilities = next_outputs.softmax(-1)[least, torch.arange(len(least), device=least.device)]
+        probabilities = next_outputs.softmax(-1)
+        least = self.q_of_target(probabilities).argmin(0).view(1, -1, 1)
         moved = self.support.unsqueeze(-1) + bonus  # (K, 1 or B); a return per atom
-        return self.project(bellman_target(batch, moved).t(), probabilities)
+        return self.project(bellman_target(batch, moved).t(), probabilities.take_along_dim(least, 0)[0])
 
     def q_of_target(self, target: Annotated[Tensor, "*E B K"]) -> Annotated[Tensor, "*E B"]:
-        # not a matrix product, which autocast would round: neighbouring atoms differ by less than bf16 can tell
         return (target * self.support).sum(-1)
 
     def error(self, outputs: Annotated[Tensor, "E B K"], target: Annotated[Tensor, "B K"]) -> Annotated[Tensor, "E B"]:
-        return -(target * F.log_softmax(outputs, -1)).sum(-1)
+        return (-target * F.log_softmax(outputs, -1)).sum(-1)
 
     def project(
         self, returns: Annotated[Tensor, "B M"], probabilities: Annotated[Tensor, "B M"]
@@ -82,15 +82,14 @@ class Categorical:
         one outside the atoms counts at the nearest end (eq. 7). With M = 1 this is the two-hot encoding of a number.
         """
         last = len(self.support) - 1
-        position = (returns.clamp(-self._limit, self._limit) + self._limit) / (2 * self._limit / last)
-        position = position.clamp(max=last)  # rounding may lead beyond the last atom
-        below = position.floor()
-        weight = position - below
-        lower = below.long()
-        upper = (lower + 1).clamp(max=last)
-        projected = probabilities.new_zeros(len(returns), last + 1)
-        projected.scatter_add_(1, lower, probabilities * (1 - weight))
-        return projected.scatter_add_(1, upper, probabilities * weight)
+        position = torch.add(self._middle, returns, alpha=last / (2 * self._limit)).clamp_(0, last)
+        lower = position.long()
+        above = probabilities * (position - lower)  # what goes to the atom above
+        # one atom more than there are: nothing goes to the one above the last
+        projected = probabilities.new_zeros(len(returns), last + 2)
+        projected.scatter_add_(1, lower, probabilities - above)
+        projected[:, 1:].scatter_add_(1, lower, above)
+        return projected[:, :-1]
 
 
 Value = Scalar | Categorical

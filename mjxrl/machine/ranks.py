@@ -82,18 +82,18 @@ class Ranks:
             self._reduce(tensor, dist.ReduceOp.MAX, self._device_group)
         return tensor
 
-    def mean_gradients(self, gradients: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
+    def mean_gradients(self, gradients: dict[str, Tensor], invalid: Tensor) -> dict[str, Tensor]:
         """Gradients of mean losses over all ranks' batches, from those over each one's valid transitions.
 
         One bucket, one sum, however many there are. A plain mean of means would be wrong where some are not valid.
 
         Args:
             gradients: (P,) each, by any names.
-            valid: (B,) 1 where a transition of this rank's batch counts, else 0.
+            invalid: (B,) bool, the transitions of this rank's batch that do not count.
         """
         if self.size == 1:
             return gradients
-        count = valid.sum()
+        count = (~invalid).sum()
         bucket = self.sum(torch.cat([*gradients.values(), torch.ones_like(count).view(1)]) * count)
         mean = bucket[:-1] / bucket[-1].clamp(min=1)
         parts = mean.split([gradient.numel() for gradient in gradients.values()])

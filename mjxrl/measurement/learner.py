@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mjxrl.learners import make_learner
+from mjxrl.learners.graphs import MOST
 from mjxrl.measurement import flops
 from mjxrl.measurement.setting import Setting
 from mjxrl.measurement.timing import Contestant, interleaved, rates, ratios, sample
@@ -63,12 +64,11 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def read_batches(setting: Setting, replay: Replay, generator: torch.Generator) -> None:
-    """Sample as `Learner.update` does: indices and windows of all updates at once, then batch by batch."""
+    """Sample as `Learner.update` does: indices of all updates at once, then the batches of some of them."""
     settings = setting.config.learner
     indices = replay.draw(settings.updates_per_step, settings.batch_size, generator)
-    windows = replay.windows(indices, settings.n_step, settings.gamma)
-    for k in range(settings.updates_per_step):
-        replay.read(windows.of_update(k))
+    for start in range(0, settings.updates_per_step, MOST):
+        replay.gather(indices[start : start + MOST], settings.n_step, settings.gamma)
 
 
 def bytes_sampled(setting: Setting, replay: Replay, generator: torch.Generator) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from mjxrl.networks.layers import ACTIVATIONS, Layer, product
+from mjxrl.networks.layers import ACTIVATIONS, Layer, product, unrounded
 
 EPSILON = 1e-3  # added to variances, as in the authors' code
 MOMENTUM = 0.99  # of the running statistics, per update
@@ -77,7 +77,7 @@ def joint_outputs(
         moments = (mean, var) if through_both else (mean.detach(), var.detach())
         y = product(next_layer, _normalised(next_layer, y, *moments))
     drift = torch.where(valid.any(), torch.cat(found) - torch.cat(known), 0)
-    return Joint(x.to(valid.dtype), y.detach().to(valid.dtype), drift)  # autocast ends here
+    return Joint(unrounded(x), unrounded(y.detach()), drift)
 
 
 def _sum(x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E 1 in"]:
@@ -91,4 +91,5 @@ def _running(layer: Layer) -> tuple[Tensor, Tensor]:
 
 def _normalised(layer: Layer, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     x = (x - mean) * torch.rsqrt(var + EPSILON)
-    return x if layer.gain is None or layer.shift is None else torch.addcmul(layer.shift, x, layer.gain)
+    x = x if layer.gain is None or layer.shift is None else torch.addcmul(layer.shift, x, layer.gain)
+    return x.to(layer.weight.dtype)

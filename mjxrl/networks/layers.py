@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ class Layer(NamedTuple):
 def activated(layer: Layer, x: Tensor) -> Tensor:
     """A layer's product after LayerNorm, if it has that, and the activation."""
     if layer.gain is not None and layer.shift is not None:
-        x = torch.addcmul(layer.shift, F.layer_norm(x, x.shape[-1:]), layer.gain)
+        x = Affine.apply(F.layer_norm(x, x.shape[-1:]), layer.gain, layer.shift)
     return ACTIVATIONS[layer.activation](x)
 
 
@@ -41,5 +41,26 @@ def product(layer: Layer, x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "
     """x W + b of every member."""
     if layer.weight.shape[-1] == 1:
         # A matrix product would have an outer product as its gradient, by far the slowest step of a critic update.
-        return (x * layer.weight.transpose(1, 2)).sum(-1, keepdim=True) + layer.bias
+        return (unrounded(x) * layer.weight.transpose(1, 2)).sum(-1, keepdim=True) + layer.bias
     return torch.baddbmm(layer.bias, x.expand(len(layer.weight), -1, -1), layer.weight)
+
+
+def unrounded(x: Tensor) -> Tensor:
+    """`x` in float32 at least."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+class Affine(torch.autograd.Function):
+    """x gain + shift, members (E, 1, in) apart. The gradient of torch's own `addcmul` has two multiplications by 1."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gain)
+        return torch.addcmul(shift, x, gain)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        (out,), (x, gain) = gradients, ctx.saved_tensors
+        if not ctx.needs_input_grad[1]:
+            return out * gain, None, None
+        return out * gain, (out * x).sum(1, keepdim=True), out.sum(1, keepdim=True)

@@ -1,12 +1,14 @@
 """The parameters of a network: one flat tensor, of which all are views, stacked over the members of an ensemble.
 
 One tensor makes an optimizer step and Polyak averaging one kernel each; stacking makes a layer one batched product.
+Where products are to be of lower precision, losses are of a rounded copy of it, made once per step: gradients come back
+to the full numbers, which steps and averages add up.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -22,30 +24,38 @@ from mjxrl.storage.state import State, flatten, restore
 class Network:
     """The parameters of what `spec` describes, and its running statistics, with copies of these values, by name.
 
+    Args:
+        products: what losses compute in; None: as the values are.
+
     Raises:
         MisfitError: a value is missing or of another shape.
+
+    Attributes:
+        flat: (P,) all parameters in full precision.
+        rounded: (P,) the same for `products`; itself `flat` where those are of the same precision.
+        layers: of `rounded`, which losses are differentiated by; `parameters` lists their tensors in order.
+        frozen: the same numbers without a gradient.
+        exact: of `flat`, without a gradient: who acts.
     """
 
-    def __init__(self, spec: NetworkSpec, values: Mapping[str, Tensor]) -> None:
+    def __init__(self, spec: NetworkSpec, values: Mapping[str, Tensor], products: torch.dtype | None = None) -> None:
         shapes = spec.shapes | spec.statistics
         if misfits := [name for name, shape in shapes.items() if name not in values or values[name].shape != shape]:
             raise MisfitError(f"parameters do not fit the network: {', '.join(misfits)}")
         self.spec = spec
-        self.flat, named = _flat(values, spec.shapes)
-        self.statistics, running = _flat(values, spec.statistics) if spec.statistics else (None, {})
-        self._named = named | running
-        trained = {name: view.detach().requires_grad_() for name, view in named.items()}
-        self.frozen, self.layers = _layers(spec, self._named), _layers(spec, trained | running)
+        self.flat = _flat(values, spec.shapes)
+        self.rounded = self.flat.to(products or self.flat.dtype)
+        self.statistics = _flat(values, spec.statistics) if spec.statistics else None
+        running = {} if self.statistics is None else _views(self.statistics, spec.statistics)
+        self._named, rounded = _views(self.flat, spec.shapes) | running, _views(self.rounded, spec.shapes)
+        trained = {name: view.detach().requires_grad_() for name, view in rounded.items()}
         self.parameters = list(trained.values())
+        named = self._named, rounded | running, trained | running
+        self.exact, self.frozen, self.layers = (_layers(spec, tensors) for tensors in named)
 
     def copy(self) -> Network:
         """A network with the same values and its own storage: a target."""
-        return Network(self.spec, self._named)
-
-    @torch.no_grad()
-    def follow(self, source: Network, tau: float) -> None:
-        """Polyak averaging, theta' <- tau theta + (1 - tau) theta' (Lillicrap et al. 2015, arXiv 1509.02971)."""
-        self.flat.lerp_(source.flat, tau)
+        return Network(self.spec, self._named, self.rounded.dtype)
 
     @torch.no_grad()
     def observe(self, drift: Annotated[Tensor, "S"]) -> None:
@@ -60,6 +70,23 @@ class Network:
     def load_state_dict(self, state: State) -> None:
         """Copy saved ones in."""
         restore(self._named, state)
+        refresh([self])
+
+
+@torch.no_grad()
+def refresh(networks: Sequence[Network]) -> None:
+    """Round anew what steps, averages or a restored state have changed."""
+    stale = [network for network in networks if network.rounded is not network.flat]
+    if stale:
+        torch._foreach_copy_([network.rounded for network in stale], [network.flat for network in stale])
+
+
+@torch.no_grad()
+def follow(targets: Sequence[Network], sources: Sequence[Network], tau: float) -> None:
+    """Polyak averaging, theta' <- tau theta + (1 - tau) theta' (Lillicrap et al. 2015, arXiv 1509.02971)."""
+    if targets:
+        torch._foreach_lerp_([target.flat for target in targets], [source.flat for source in sources], tau)
+        refresh(targets)
 
 
 def new_network(
@@ -68,6 +95,7 @@ def new_network(
     device: torch.device | str,
     dtype: torch.dtype = torch.float32,
     output_scale: float = 1.0,
+    products: torch.dtype | None = None,
 ) -> Network:
     """A network with weights and biases uniform in +-1/sqrt(inputs), as torch.nn.Linear's, each member's its own.
 
@@ -84,7 +112,7 @@ def new_network(
             bound = (output_scale if int(layer) == len(spec.products) - 1 else 1.0) / math.sqrt(fan_in)
             values[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
     values |= {name: torch.full(shape, float(name.endswith("var"))) for name, shape in spec.statistics.items()}
-    return Network(spec, {name: value.to(device, dtype) for name, value in values.items()})
+    return Network(spec, {name: value.to(device, dtype) for name, value in values.items()}, products)
 
 
 def _layers(spec: NetworkSpec, named: dict[str, Tensor]) -> list[Layer]:
@@ -101,8 +129,10 @@ def _layers(spec: NetworkSpec, named: dict[str, Tensor]) -> list[Layer]:
     ]
 
 
-def _flat(values: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> tuple[Tensor, dict[str, Tensor]]:
-    """One tensor with copies of the values that `shapes` name, and views of it by name."""
-    flat = torch.cat([values[name].reshape(-1) for name in shapes])
-    views = flat.split([math.prod(shape) for shape in shapes.values()])
-    return flat, {name: view.view(shapes[name]) for name, view in zip(shapes, views, strict=True)}
+def _flat(values: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
+    return torch.cat([values[name].reshape(-1) for name in shapes])
+
+
+def _views(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    parts = flat.split([math.prod(shape) for shape in shapes.values()])
+    return {name: part.view(shapes[name]) for name, part in zip(shapes, parts, strict=True)}

@@ -74,14 +74,14 @@ class RunningNorm:
 
     def _moments(self, batch: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """How many frames count, their share of all, their mean and variance."""
-        rows = mask.unsqueeze(-1)
+        left_out = ~mask.unsqueeze(-1)
         added = mask.sum()
         divisor = added.clamp(min=1)
         share = self._share(added)
-        reach = torch.where(share * HISTORY > 1, torch.inf, OUTLIER / self._inverse_std)
+        reach = (OUTLIER / self._inverse_std).masked_fill_(share > 1 / HISTORY, torch.inf)
         batch = batch.clamp(self.mean - reach, self.mean + reach)
-        batch_mean = torch.where(rows, batch, 0).sum(0) / divisor
-        batch_var = torch.where(rows, (batch - batch_mean).square(), 0).sum(0) / divisor
+        batch_mean = batch.masked_fill(left_out, 0).sum(0) / divisor
+        batch_var = (batch - batch_mean).square_().masked_fill_(left_out, 0).sum(0) / divisor
         return added, share, batch_mean, batch_var
 
     def _moments_over_ranks(self, batch: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -188,11 +188,12 @@ class ReturnScale:
         if self.factor is None:
             return
         returns, ceiling, largest, before = self._tensors.values()
-        returns.mul_(self._gamma).add_(torch.where(valid, reward, 0)).clamp_(-ceiling, ceiling)
+        invalid = ~valid
+        returns.mul_(self._gamma).add_(reward.masked_fill(invalid, 0)).clamp_(-ceiling, ceiling)
         self._stats.update(returns.unsqueeze(-1), valid)
-        largest.copy_(torch.maximum(largest, torch.where(valid, returns.abs(), 0).max()))
+        torch.maximum(largest, returns.abs().masked_fill_(invalid, 0).max(), out=largest)
         self._ranks.largest(largest)
-        begins = ended | ~valid
+        begins = ended | invalid
         returns.masked_fill_(begins, 0)
         self._steps += 1
         if self._steps % self._window == 0:
@@ -212,7 +213,7 @@ class ReturnScale:
         if self.factor is not None:
             largest = torch.maximum(self._tensors["largest"], self._tensors["before"])
             spread = torch.maximum(self._stats.var.sqrt()[0], largest / RETURN_LIMIT)
-            self.factor.copy_(torch.where(spread > 0, 1 / spread.clamp(min=1e-12), 1))
+            self.factor.copy_((1 / spread.clamp(min=1e-12)).masked_fill_(~(spread > 0), 1))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of the statistics and of each world's running return; empty when disabled."""

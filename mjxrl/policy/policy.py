@@ -87,7 +87,7 @@ class Policy:
     @torch.no_grad()
     def act(self, obs: Tensor) -> Tensor:
         """Actions, (N, A) in [-1, 1], of observations, (N, O), both on the policy's device."""
-        return self._act(self._network.frozen, self._norm.normalize(obs))
+        return self._act(self._network.exact, self._norm.normalize(obs))
 
     def __call__(self, obs: ArrayT, *, scaled: bool = False) -> ArrayT:
         """Actions of one observation, (O,), or of many, (N, O), as simulator or robot gives them.

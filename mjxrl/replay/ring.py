@@ -74,6 +74,7 @@ class Replay:
         self._episodes = Episodes(self._storage) if relabelled else None
         # Head and fill are the same in every world, so the host knows them without asking the device.
         self._head = self._filled = 0
+        self._discounts: dict[tuple[int, float], Tensor] = {}
         self._snapshots: list[Snapshot] = []
 
     @property
@@ -118,24 +119,24 @@ class Replay:
     def append(self, action: Tensor, result: StepResult) -> None:
         """Store one vectorized step: `action`, (N, A) as executed, is clamped to [-1, 1]; of worlds that are not valid
         zeros are stored. Nothing waits for the device and no shape depends on data."""
-        row, next_row, valid = self._head, (self._head + 1) % self._rows, result.valid
+        row, next_row, invalid = self._head, (self._head + 1) % self._rows, ~result.valid
         for snapshot in self._snapshots:
             snapshot.keep(next_row)  # its observation is overwritten now, its transition with the next step
         flags = result.terminated * TERMINATED + result.truncated * TRUNCATED + VALID
-        truncated = result.truncated & valid
-        # where(), since the numbers of a quarantined world may be NaN
-        action = torch.where(valid.unsqueeze(-1), action, 0)
-        final_obs = torch.where(valid.unsqueeze(-1), result.final_obs, 0)
-        self._action[row].copy_(action.clamp(-1, 1))
-        self._reward[row].copy_(torch.where(valid, result.reward, 0))
-        self._flags[row].copy_(torch.where(valid, flags, 0))
+        truncated = result.truncated & result.valid
+        # filled, not multiplied, since the numbers of a quarantined world may be NaN
+        action = action.masked_fill(invalid.unsqueeze(-1), 0)
+        final_obs = result.final_obs.masked_fill(invalid.unsqueeze(-1), 0)
+        self._action[row].copy_(action.clamp_(-1, 1))
+        self._reward[row].copy_(result.reward.masked_fill(invalid, 0))
+        self._flags[row].copy_(flags.masked_fill_(invalid, 0))
         self._side[row].copy_(self._slot)
         self._obs[next_row].copy_(result.obs)
         slots = (self._rows + self._slot.long()) * self._num_envs + self._worlds
         self._obs.view(-1, self._obs.shape[-1]).index_copy_(0, slots, final_obs.to(self._obs.dtype))
         self._slot.copy_((self._slot.long() + truncated) % self._side_rows)
         if self._episodes is not None:
-            self._episodes.append(row, result.done, valid)
+            self._episodes.append(row, result.done, result.valid)
         self._head = next_row
         self._filled = min(self._filled + 1, self._rows - 1)
 
@@ -163,16 +164,14 @@ class Replay:
         first = indices.flat
         flags = self._flags.view(-1)
         reward = self._reward.view(-1)
-        # Made in float64, used in float32 at least: never in reduced precision, whatever the storage is.
-        powers = gamma ** torch.arange(n_step + 1, device=self._device, dtype=torch.float64)
-        powers = powers.to(torch.promote_types(reward.dtype, torch.float32))
+        powers = self._powers(n_step, gamma)
         goal, relabelled = self._hindsight(indices)
         first_flags = flags[first]
         if n_step == 1:
             last, last_flags = first, first_flags
             # contiguous, as in the buffers of captured updates: other strides would be compiled for once more
             summed, discount = reward[first].to(powers.dtype), powers[1].expand(first.shape).contiguous()
-            if self._episodes is not None:
+            if relabelled is not None:
                 summed = summed + self._gain(first, first_flags, goal, relabelled)
         else:
             steps = torch.arange(n_step, device=self._device).view(-1, *[1] * first.dim())
@@ -183,7 +182,7 @@ class Replay:
             inside = torch.cat([torch.ones_like(goes_on[:1]), goes_on]).to(torch.uint8).cumprod(0)
             length = inside.sum(0)
             rewards = reward[window]
-            if self._episodes is not None:
+            if relabelled is not None:
                 rewards = rewards + self._gain(window, window_flags, goal, relabelled)
             summed = (powers[:-1].view(steps.shape) * torch.where(inside > 0, rewards, 0)).sum(0)
             discount = powers[length]
@@ -194,8 +193,8 @@ class Replay:
             next=self._next(last, last_flags),
             reward=summed,
             discount=discount,
-            terminated=(last_flags & TERMINATED != 0).to(powers.dtype),
-            valid=(first_flags & VALID != 0).to(powers.dtype),
+            terminated=last_flags & TERMINATED != 0,
+            invalid=first_flags & VALID == 0,
             goal=goal,
         )
 
@@ -205,11 +204,20 @@ class Replay:
         was_truncated = (flags & (TRUNCATED | TERMINATED)) == TRUNCATED
         return torch.where(was_truncated, side, (flat + self._num_envs) % self._transitions)
 
-    def _hindsight(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """The goal of each drawn transition, (..., B, G), and whether it is another one than its own, (..., B) bool."""
+    def _powers(self, n_step: int, gamma: float) -> Tensor:
+        """gamma^0 .. gamma^n_step, the same tensor each time: made in float64, used in float32 at least, never in
+        reduced precision, whatever the storage is."""
+        if (n_step, gamma) not in self._discounts:
+            powers = gamma ** torch.arange(n_step + 1, device=self._device, dtype=torch.float64)
+            self._discounts[n_step, gamma] = powers.to(torch.promote_types(self._reward.dtype, torch.float32))
+        return self._discounts[n_step, gamma]
+
+    def _hindsight(self, indices: Indices) -> tuple[Tensor, Tensor | None]:
+        """The goal of each drawn transition, (..., B, G), and whether it is another one than its own, (..., B) bool;
+        without goals no number, and None."""
         first, goals, luck = indices.flat, self.goals, indices.luck
         if goals is None or self._episodes is None or luck is None:
-            return self._obs.new_empty(*first.shape, 0), torch.zeros_like(first, dtype=torch.bool)
+            return self._obs.new_empty(*first.shape, 0), None
         obs = self._obs.view(-1, self._obs.shape[-1])
         left = self._episodes.remaining(first // self._num_envs, first % self._num_envs, indices.steps)
         relabelled = luck < self._relabelled
@@ -229,23 +237,23 @@ class Replay:
 
     @torch.no_grad()
     def read(self, windows: Windows) -> Batch:
-        """Read the windows' observations and actions, for one update: (B,) windows make a batch of B."""
-        obs = self._obs.view(-1, self._obs.shape[-1])
-        before, after = (obs.index_select(0, rows) for rows in (windows.first, windows.next))
+        """Read the windows' observations and actions: (..., B) windows make batches of B."""
+        before, after = (_rows(self._obs, which) for which in (windows.first, windows.next))
         if self._episodes is not None and self.goals is not None:
-            before[:, self.goals.desired] = after[:, self.goals.desired] = windows.goal
+            before[..., self.goals.desired] = after[..., self.goals.desired] = windows.goal
         return Batch(
             obs=before,
-            action=self._action.view(-1, self._action.shape[-1]).index_select(0, windows.first),
+            action=_rows(self._action, windows.first),
             reward=windows.reward,
             discount=windows.discount,
             terminated=windows.terminated,
             next_obs=after,
-            valid=windows.valid,
+            invalid=windows.invalid,
+            counted=(~windows.invalid).sum(-1).clamp_(min=1),
         )
 
     def gather(self, indices: Indices, n_step: int, gamma: float) -> Batch:
-        """The batch of drawn transitions, (B,): `read` of their `windows`."""
+        """The batches of drawn transitions, (..., B): `read` of their `windows`."""
         return self.read(self.windows(indices, n_step, gamma))
 
     @torch.no_grad()
@@ -259,3 +267,8 @@ class Replay:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy a snapshot's tensors into the existing storage, each row where it was; MisfitError: of other sizes."""
         self._head, self._filled = saving.load(self._storage, state)
+
+
+def _rows(storage: Tensor, flat: Tensor) -> Tensor:
+    """(T, N, X) storage at flat rows (..., B): (..., B, X)."""
+    return storage.view(-1, storage.shape[-1]).index_select(0, flat.reshape(-1)).view(*flat.shape, -1)

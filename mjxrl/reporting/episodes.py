@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.machine.ranks import ALONE, Ranks
+from mjxrl.reporting import sums
 from mjxrl.storage.state import State, flatten, part_of, restore
 from mjxrl.worlds.worlds import StepResult
 
@@ -40,10 +41,8 @@ class EpisodeStats:
         self._totals += torch.stack([weight.sum(), weight @ self._returns.double(), weight @ self._lengths.double()])
         self._returns.masked_fill_(done, 0.0)
         self._lengths.masked_fill_(done, 0.0)
-        for name, term in result.reward_terms.items():
-            self._terms[name] = self._terms.get(name, 0.0) + term.sum(dtype=torch.float64)
-        for name, value in result.outcome.items():
-            self._outcomes[name] = self._outcomes.get(name, 0.0) + weight @ value.double()
+        sums.add(self._terms, {name: term.sum(dtype=torch.float64) for name, term in result.reward_terms.items()})
+        sums.add(self._outcomes, {name: weight @ value.double() for name, value in result.outcome.items()})
         self._valid += result.valid.sum()
         self._diverged += result.diverged.sum()
 
@@ -74,10 +73,10 @@ class EpisodeStats:
     def pop(self) -> dict[str, float]:
         """Means since the last call, by metric name, over all ranks' worlds; `train/return` and `train/length` only if
         an episode ended."""
-        sums = torch.stack(
+        totals = torch.stack(
             [*self._totals, self._valid, self._diverged, *self._terms.values(), *self._outcomes.values()]
         )
-        episodes, returns, lengths, valid, diverged, *rest = self._ranks.sum(sums).tolist()
+        episodes, returns, lengths, valid, diverged, *rest = self._ranks.sum(totals).tolist()
         terms, outcomes = rest[: len(self._terms)], rest[len(self._terms) :]
         metrics = {"train/episodes": episodes, "train/diverged": diverged}
         if episodes:

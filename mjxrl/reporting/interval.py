@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.machine.ranks import ALONE, Ranks
+from mjxrl.reporting import sums
 from mjxrl.storage.state import State, flatten, part_of
 
 
@@ -44,16 +45,17 @@ class Interval:
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Add the learner's numbers of one vector step; a name is missing where no policy update fell due."""
-        for name, value in metrics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        sums.add(self._sums, metrics)
+        for name in metrics:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def pop(self, steps: int, updates: int) -> dict[str, float]:
         """Means and rates since the last call; means are those of all ranks."""
-        sums = self._ranks.sum(torch.stack(list(self._sums.values()))).tolist() if self._sums else []
+        totals = self._ranks.sum(torch.stack(list(self._sums.values()))).tolist() if self._sums else []
         ranks = self._ranks.size
         metrics = {
-            f"learner/{name}": total / ranks / self._counts[name] for name, total in zip(self._sums, sums, strict=True)
+            f"learner/{name}": total / ranks / self._counts[name]
+            for name, total in zip(self._sums, totals, strict=True)
         }
         seconds = time.monotonic() - self._since
         metrics |= {

@@ -48,6 +48,7 @@ class Quarantine:
     ) -> None:
         self._run_dir, self._raising, self._ranks = run_dir, raising, ranks
         self._worlds = torch.arange(num_envs, device=device) + ranks.rank * num_envs
+        self._one_each = torch.ones_like(self._worlds)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         # one row more than is kept: there goes what need not be kept, since shapes must not depend on data
         self._cases = {
@@ -76,7 +77,7 @@ class Quarantine:
         self._faults = self._faults or faults(result.reward_terms, obs.shape[1])
         if self._counts is None:
             self._counts = torch.zeros(len(self._faults), dtype=torch.int64, device=fault.device)
-        self._counts.index_add_(0, fault, torch.ones_like(fault))
+        self._counts.index_add_(0, fault, self._one_each)
         nth = self._count + diverged.cumsum(0) - 1
         row = torch.where(diverged, nth, KEPT).clamp_(max=KEPT)
         values = {"obs": obs, "action": action, "world": self._worlds, "step": torch.full_like(self._worlds, step)}

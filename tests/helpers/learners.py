@@ -60,16 +60,24 @@ def random_batch(dtype=torch.float32, size=16) -> Batch:
         action=(torch.rand(size, ACTION, generator=g) * 2 - 1).to(dtype),
         reward=torch.randn(size, generator=g).to(dtype),
         discount=torch.full((size,), 0.9),
-        terminated=(torch.arange(size) % 5 == 0).to(dtype),
+        terminated=torch.arange(size) % 5 == 0,
         next_obs=torch.randn(size, OBS, generator=g).to(dtype),
-        valid=torch.ones(size, dtype=dtype),
+        invalid=torch.zeros(size, dtype=torch.bool),
+        counted=torch.tensor(size),
     )
+
+
+def without(batch: Batch, rows: list[int] | slice) -> Batch:
+    """A batch in which these transitions are not valid."""
+    invalid = batch.invalid.clone()
+    invalid[rows] = True
+    return batch._replace(invalid=invalid, counted=(~invalid).sum().clamp(min=1))
 
 
 def measured(learner: Learner, batch: Batch, noise: torch.Tensor, policy_due: bool) -> State:
     """Make one update on a prepared batch; returns what is measured of it."""
     critics, policy = learner.updates.update(batch, noise, policy_due=policy_due)
-    metrics = critic_metrics(batch, critics, learner.algorithm.value.q_of_target(critics.target))
+    metrics = critic_metrics(batch, critics, learner.algorithm.value)
     return metrics if policy is None else metrics | policy_metrics(batch, policy)
 
 

@@ -73,7 +73,7 @@ def min_q(parameters, obs, action):
 
 
 def mean_over_valid(values, batch):
-    keep = batch["valid"] == 1
+    keep = ~batch["invalid"]
     return values[keep].sum() / max(keep.sum(), 1)
 
 
@@ -132,9 +132,10 @@ def a_batch() -> Batch:
         action=torch.tensor(rng.uniform(-1, 1, (B, ACTION))),
         reward=torch.tensor(rng.normal(size=B)),
         discount=torch.tensor(0.9 ** rng.integers(1, 4, B)),
-        terminated=torch.tensor((np.arange(B) % 4 == 1).astype(float)),
+        terminated=torch.tensor(np.arange(B) % 4 == 1),
         next_obs=torch.tensor(rng.normal(size=(B, OBS))),
-        valid=torch.tensor((np.arange(B) % 5 != 2).astype(float)),
+        invalid=torch.tensor(np.arange(B) % 5 == 2),
+        counted=torch.tensor(int((np.arange(B) % 5 != 2).sum())),
     )
 
 

@@ -93,7 +93,7 @@ def test_sac(batch, noise, members, norm):
 
     log_alpha = torch.tensor([np.log(alpha)], requires_grad=True)
     _, log_prob = squashed_gaussian(actor_np, data["obs"], eps)
-    loss = sac.temperature_loss(log_alpha, entropy.log_prob, batch.valid, -2.5)
+    loss = sac.temperature_loss(log_alpha, batch, entropy.log_prob, -2.5)
     wanted_loss = mean_over_valid(-alpha * (log_prob - 2.5), data)
     assert loss.item() == pytest.approx(wanted_loss, rel=1e-9)
     (gradient,) = torch.autograd.grad(loss, log_alpha)

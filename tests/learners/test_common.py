@@ -10,7 +10,6 @@ import torch
 
 from mjxrl.config import Config, SacConfig
 from mjxrl.learners import make_learner
-from mjxrl.learners.batches import masked_mean
 from mjxrl.learners.optimizer import Adam
 from mjxrl.replay import Batch, Replay
 from mjxrl.worlds.worlds import StepResult
@@ -25,13 +24,15 @@ from tests.helpers.learners import (
     measured,
     random_batch,
     same,
+    without,
 )
 
 
-def test_masked_mean_ignores_nan_and_an_empty_batch():
-    valid = torch.tensor([1.0, 0.0, 1.0])
-    assert masked_mean(torch.tensor([[1.0, torch.nan, 3.0], [0.0, torch.inf, 5.0]]), valid).tolist() == [2.0, 2.5]
-    assert masked_mean(torch.tensor([torch.nan, 1.0, 2.0]), torch.zeros(3)).item() == 0
+def test_the_mean_of_a_batch_ignores_nan_and_an_empty_batch():
+    batch = random_batch(size=3)
+    values = torch.tensor([[1.0, torch.nan, 3.0], [0.0, torch.inf, 5.0]])
+    assert without(batch, [1]).mean(values).tolist() == [2.0, 2.5]
+    assert without(batch, slice(None)).mean(values[0]).item() == 0
 
 
 def test_adam_equals_the_paper():
@@ -146,7 +147,7 @@ def test_nan_in_an_invalid_transition_reaches_nothing(algo, norm):
         batch = random_batch()
         for tensor in (batch.obs, batch.action, batch.reward, batch.next_obs):
             tensor[3] = tensor[7] = poison
-        batch.valid[3] = batch.valid[7] = 0
+        batch = without(batch, [3, 7])
         noise = torch.randn(learner.algorithm.noise_per_update, 16, ACTION, generator=torch.Generator().manual_seed(0))
         prepared = learner.prepare(batch)
         metrics = measured(learner, prepared, noise, policy_due=True)
@@ -162,14 +163,13 @@ def test_nan_in_an_invalid_transition_reaches_nothing(algo, norm):
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_invalid_transitions_count_for_nothing(algo, norm):
     """Dropping them from the batch gives the same step."""
-    batch = random_batch(torch.float64)
-    batch.valid[::3] = 0
-    keep = batch.valid > 0
+    batch = without(random_batch(torch.float64), slice(None, None, 3))
+    keep = ~batch.invalid
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     states = []
     for rows in (torch.ones(16, dtype=torch.bool), keep):
         learner = learner_of(algo, torch.float64, critic_norm=norm)
-        part = learner.prepare(Batch(*(tensor[rows] for tensor in batch)))
+        part = learner.prepare(Batch(*(tensor[rows] for tensor in batch[:-1]), batch.counted))
         draws = noise[: learner.algorithm.noise_per_update, rows]
         measured(learner, part, draws, policy_due=True)
         states.append(learner.state_dict())
@@ -181,7 +181,8 @@ def test_invalid_transitions_count_for_nothing(algo, norm):
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_a_batch_without_valid_transitions_moves_nothing_to_nan(algo, norm):
     learner = learner_of(algo, critic_norm=norm)
-    batch = learner.prepare(random_batch()._replace(valid=torch.zeros(16), reward=torch.full((16,), torch.nan)))
+    empty = without(random_batch(), slice(None))
+    batch = learner.prepare(empty._replace(reward=torch.full((16,), torch.nan)))
     measured(learner, batch, torch.zeros(learner.algorithm.noise_per_update, 16, ACTION), policy_due=True)
     assert bool(learner.algorithm.critics.flat.isfinite().all()) and bool(learner.algorithm.actor.flat.isfinite().all())
 

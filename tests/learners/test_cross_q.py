@@ -10,7 +10,7 @@ import torch
 
 from mjxrl.learners import Learner
 from tests.helpers import learners
-from tests.helpers.learners import both, filled_replay, learner_of, random_batch, same
+from tests.helpers.learners import both, filled_replay, learner_of, random_batch, same, without
 from tests.helpers.oracles import (
     F64,
     as_numpy,
@@ -38,7 +38,7 @@ def moved(learner: Learner) -> Learner:
 def test_loss_target_and_gradient(algo: str, half: bool, categorical: bool) -> None:
     value = {"critic": "categorical", "atoms": 9, "value_range": 3.0} if categorical else {}
     learner = moved(learner_of(algo, F64, half_gradient=half, **BATCH_NORM, **value))
-    batch = random_batch(F64)._replace(valid=(torch.arange(16) % 5 != 2).to(F64))
+    batch = without(random_batch(F64), [2, 7, 12])
     noise = torch.randn(2, 16, 2, dtype=F64, generator=torch.Generator().manual_seed(5))
     found = learner.algorithm.critic_gradient(batch, noise)
     data = as_numpy(batch)
@@ -53,9 +53,9 @@ def test_loss_target_and_gradient(algo: str, half: bool, categorical: bool) -> N
         action, log_prob = squashed_gaussian(actor, data["next_obs"], noise[0].numpy())
         bonus = -log_prob  # alpha is 1 at first
     ends = np.concatenate([data["obs"], data["action"]], -1), np.concatenate([data["next_obs"], action], -1)
-    there = [batch_norm_joint(critics, e, *ends, batch.valid) for e in range(2)]
+    there = [batch_norm_joint(critics, e, *ends, ~batch.invalid) for e in range(2)]
     outputs = np.stack([next_outputs for _, next_outputs, _, _ in there])
-    live = np.where(data["terminated"] > 0, 0, data["discount"])
+    live = np.where(data["terminated"], 0, data["discount"])
     if categorical:
         support = np.linspace(-3, 3, 9)
         probabilities = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
@@ -67,7 +67,7 @@ def test_loss_target_and_gradient(algo: str, half: bool, categorical: bool) -> N
                 wanted[b] += p * np.maximum(0, 1 - np.abs(np.arange(9) - place))
     else:
         wanted = data["reward"] + live * (outputs[..., 0].min(0) + bonus)
-    keep = data["valid"] > 0
+    keep = ~data["invalid"]
     np.testing.assert_allclose(found.target.numpy()[keep], wanted[keep], rtol=1e-8)
 
     constants = [inputs for _, _, inputs, _ in there] if half else [None, None]
@@ -75,7 +75,7 @@ def test_loss_target_and_gradient(algo: str, half: bool, categorical: bool) -> N
     def loss() -> float:
         total = 0.0
         for e in range(2):
-            said = batch_norm_joint(critics, e, *ends, batch.valid, constants[e])[0]
+            said = batch_norm_joint(critics, e, *ends, ~batch.invalid, constants[e])[0]
             if categorical:
                 error = -(wanted * (said - np.log(np.exp(said).sum(-1, keepdims=True)))).sum(-1)
             else:

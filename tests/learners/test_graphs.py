@@ -45,8 +45,7 @@ def graphs_of(learner: Learner, replay: Replay, updates: int) -> UpdateGraphs:
     settings = learner.config.learner
     indices = replay.draw(updates, settings.batch_size, torch.Generator().manual_seed(99))
     noise = torch.zeros(updates, learner.algorithm.noise_per_update, settings.batch_size, ACTION, dtype=F64)
-    draws = Draws(replay.windows(indices, settings.n_step, settings.gamma), noise)
-    return UpdateGraphs(learner.updates.run_eagerly, replay, draws, settings.policy_delay)
+    return UpdateGraphs(learner.updates.run_eagerly, replay, Draws(indices, noise), settings.policy_delay)
 
 
 def capture(learner: Learner, replay: Replay, updates: int, by: Capture, made: int) -> None:

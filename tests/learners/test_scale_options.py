@@ -13,7 +13,7 @@ from mjxrl.learners import diagnostics, make_learner
 from mjxrl.learners.optimizer import Adam, lr_fraction
 from mjxrl.learners.values import Scalar
 from mjxrl.networks.mlp import critic_outputs
-from mjxrl.networks.parameters import new_network
+from mjxrl.networks.parameters import Network, new_network
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.networks.statistics import RETURN_LIMIT, ReturnScale
 from mjxrl.worlds.worlds import StepResult
@@ -28,6 +28,7 @@ from tests.helpers.learners import (
     measured,
     random_batch,
     same,
+    without,
 )
 
 EVERYTHING = {
@@ -239,9 +240,8 @@ class TestBf16:
         learner = learner_of("td3", bf16=True, critic="categorical", atoms=251, value_range=10.0)
         outputs = torch.randn(2, 64, 251, generator=torch.Generator().manual_seed(0)) * 4
         wanted = learner.algorithm.value.q(outputs.double())
-        with torch.autocast("cpu", torch.bfloat16):
-            q = learner.algorithm.value.q(outputs)
-            of_target = learner.algorithm.value.q_of_target(outputs[0].softmax(-1))
+        q = learner.algorithm.value.q(outputs)
+        of_target = learner.algorithm.value.q_of_target(outputs[0].softmax(-1))
         assert q.dtype == of_target.dtype == torch.float32
         torch.testing.assert_close(q.double(), wanted, atol=1e-4, rtol=0)
         torch.testing.assert_close(of_target.double(), wanted[0], atol=1e-4, rtol=0)
@@ -249,30 +249,49 @@ class TestBf16:
     @both
     def test_matrix_products_are_bf16_and_targets_are_not(self, algo):
         exact, short = (learner_of(algo, bf16=on, gamma=0.99) for on in (False, True))
-        batch = exact.prepare(random_batch())
+        batch, short_batch = (learner.prepare(random_batch()) for learner in (exact, short))
         noise = torch.randn(2, 16, ACTION, generator=torch.Generator().manual_seed(0))
-        a, b = (measured(learner, batch, noise, policy_due=False) for learner in (exact, short))
+        a = measured(exact, batch, noise, policy_due=False)
+        b = measured(short, short_batch, noise, policy_due=False)
         assert a["q"] != b["q"] and a["q"].item() == pytest.approx(b["q"].item(), rel=0.05, abs=2e-3)
         assert all(value.dtype == torch.float32 for value in b.values())
         # Q' = 1 exactly, so that the target shows how exactly the discount is kept: 0.99, which bf16 has as 0.988
         for layer in short.algorithm.networks["target_critics"].frozen:
             layer.weight.zero_()
             layer.bias.fill_(1.0)
-        batch = batch._replace(discount=torch.full((16,), 0.99), terminated=torch.zeros(16), reward=torch.zeros(16))
+        no = torch.zeros(16, dtype=torch.bool)
+        batch = short_batch._replace(discount=torch.full((16,), 0.99), terminated=no, reward=torch.zeros(16))
         if algo == "td3":
             target = measured(short, batch, noise, policy_due=False)["target_q"]
             assert target.item() == pytest.approx(0.99, abs=1e-6)
 
-    def test_outputs_come_back_in_the_precision_of_the_observation(self):
+    @pytest.mark.parametrize("outputs", [1, 11])
+    @pytest.mark.parametrize("norm", ["none", "layer", "batch"])
+    def test_outputs_and_gradients_come_back_in_float32(self, outputs, norm):
         g = torch.Generator().manual_seed(0)
-        for outputs in (1, 11):
-            for norm in ("none", "layer"):
-                net = new_network(NetworkSpec(7, (16, 16), outputs, members=2, norm=norm), g, "cpu")
-                with torch.autocast("cpu", torch.bfloat16):
-                    out = critic_outputs(net.layers, torch.randn(8, 5), torch.randn(8, 2))
-                assert out.dtype == torch.float32
-                gradients = torch.autograd.grad(out.sum(), net.parameters)
-                assert all(gradient.dtype == torch.float32 for gradient in gradients)
+        spec = NetworkSpec(7, (16, 16), outputs, members=2, norm=norm)
+        exact = new_network(spec, g, "cpu")
+        short = Network(spec, exact.state_dict(), torch.bfloat16)
+        obs, action, found = torch.randn(8, 5, generator=g), torch.randn(8, 2, generator=g), []
+        for net in (exact, short):
+            out = critic_outputs(net.layers, obs, action)
+            found.append((out, Adam(net.flat, net.parameters, lr=1e-3).gradient(out.square().sum())))
+        for one, other in zip(*found, strict=True):
+            assert other.dtype == torch.float32
+            assert 0 < (one - other).norm() < 0.05 * one.norm()
+
+    @both
+    @pytest.mark.parametrize("norm", ["layer", "batch"])
+    def test_products_see_every_step_average_and_restored_state(self, algo, norm):
+        """What losses compute with is the rounded copy of what is learned, whatever changed that."""
+        settings = {"bf16": True, "critic_norm": norm, "policy_delay": 2}
+        one, other = (learner_of(algo, seed=seed, **settings) for seed in (0, 1))
+        one.update(filled_replay(), 3, torch.Generator().manual_seed(0))
+        other.load_state_dict(one.state_dict())
+        for learner in (one, other):
+            for name, network in learner.algorithm.networks.items():
+                assert network.rounded.dtype == torch.bfloat16 and network.flat.dtype == torch.float32
+                assert torch.equal(network.rounded, network.flat.bfloat16()), name
 
 
 @both
@@ -288,11 +307,9 @@ def test_silu_is_that_function(algo):
 @both
 def test_metrics_mean_what_they_say(algo, monkeypatch):
     learner = learner_of(algo, torch.float64, gamma=0.9)
-    batch = learner.prepare(random_batch(torch.float64)._replace(discount=torch.full((16,), 0.9)))
-    batch.valid[2] = 0
-    batch = learner.prepare(batch)
+    batch = learner.prepare(without(random_batch(torch.float64)._replace(discount=torch.full((16,), 0.9)), [2]))
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
-    keep = batch.valid > 0
+    keep = ~batch.invalid
     q = critic_outputs(learner.algorithm.critics.frozen, batch.obs, batch.action)[..., 0].clone()
     targets, original = [], learner.algorithm.value.target
     monkeypatch.setattr(Scalar, "target", lambda self, *args: targets.append(original(*args)) or targets[-1])
@@ -321,8 +338,8 @@ def test_metrics_of_an_empty_batch_and_without_a_discount_are_finite(algo):
     learner = learner_of(algo, torch.float64, gamma=1.0)
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64)
     batch = random_batch(torch.float64)._replace(discount=torch.ones(16))
-    for valid in (batch.valid, torch.zeros(16, dtype=torch.float64)):
-        metrics = measured(learner, learner.prepare(batch._replace(valid=valid)), noise, policy_due=False)
+    for some in (batch, without(batch, slice(None))):
+        metrics = measured(learner, learner.prepare(some), noise, policy_due=False)
         assert all(bool(value.isfinite()) for value in metrics.values())
     assert metrics["target_q_max"] == metrics["q_bound"] == 0
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mjxrl.learners import td3
-from mjxrl.learners.batches import masked_mean
 from mjxrl.replay import Batch
 from tests.helpers.learners import filled_replay, learner_of
 from tests.helpers.oracles import ACTION, OBS, make_network
@@ -61,10 +60,8 @@ def test_losses_batches_and_windows_are_checked(batch: Batch) -> None:
     actor, _ = make_network((OBS, 7, ACTION), 3)
     good = td3.td3_actor_loss(actor.layers, critics.frozen, batch)[0]
     assert good.dim() == 0
-    with pytest.raises(ShapeError, match=r"td3_actor_loss: batch\.reward is .* \[12, 1\], expected 'B'"):
+    with pytest.raises(ShapeError, match=r"td3_actor_loss: batch\.reward is .* \[12, 1\], expected '\.\.\. B'"):
         td3.td3_actor_loss(actor.layers, critics.frozen, batch._replace(reward=batch.reward.unsqueeze(-1)))
-    with pytest.raises(ShapeError, match=r"masked_mean: valid"):
-        masked_mean(batch.reward, batch.valid[1:])
     replay, learner = filled_replay(), learner_of("td3")
     windows = replay.windows(replay.draw(2, 8, torch.Generator()), 1, 0.9)
     with pytest.raises(ShapeError, match=r"Replay\.read: windows"):

@@ -30,7 +30,8 @@ def batch_of() -> Batch:
     g = torch.Generator().manual_seed(0)
     obs, next_obs = torch.randn(2, B, OBS, generator=g)
     action = torch.rand(B, ACTION, generator=g) * 2 - 1
-    return Batch(obs, action, torch.zeros(B), torch.ones(B), torch.zeros(B), next_obs, torch.ones(B))
+    no = torch.zeros(B, dtype=torch.bool)
+    return Batch(obs, action, torch.zeros(B), torch.ones(B), no, next_obs, no, torch.tensor(B))
 
 
 def filled_replay() -> Replay:

@@ -81,13 +81,13 @@ def categorical_oracle(data, next_outputs, bonus):
     support = np.linspace(-LIMIT, LIMIT, ATOMS)
     probabilities = softmax(next_outputs)
     chosen = probabilities[(probabilities @ support).argmin(0), np.arange(B)]
-    going_on = (1 - data["terminated"])[:, None]
+    going_on = ~data["terminated"][:, None]
     returns = data["reward"][:, None] + going_on * data["discount"][:, None] * (support + bonus[:, None])
     return projected(returns, chosen)
 
 
 def cross_entropy(data, outputs, target):
-    keep = data["valid"] == 1
+    keep = ~data["invalid"]
     each = -(target * np.log(softmax(outputs))).sum(-1)
     return sum(member[keep].mean() for member in each)
 
@@ -107,18 +107,18 @@ def test_targets_and_losses(batch, noise, algo, members):
         )
         action = (td3.policy(actor.frozen, batch.next_obs) + (0.4 * noise).clamp(-0.5, 0.5)).clamp(-1, 1)
         bonus, scale = torch.zeros(B), 1.0
-        loss, q = td3.td3_critic_loss(critics.layers, batch, target, value)
+        loss, said = td3.td3_critic_loss(critics.layers, batch, target, value)
     else:
         target = sac.sac_target(actor.frozen, targets.frozen, batch, noise, alpha, value)
         action, log_prob = sac.squashed_sample(sac.policy(actor.frozen, batch.next_obs), noise)
         bonus, scale = -alpha * log_prob, 0.5
-        loss, q = sac.sac_critic_loss(critics.layers, batch, target, value)
+        loss, said = sac.sac_critic_loss(critics.layers, batch, target, value)
     next_outputs = critic_outputs(targets.frozen, batch.next_obs, action).numpy()
     np.testing.assert_allclose(target.numpy(), categorical_oracle(data, next_outputs, bonus.numpy()), atol=1e-10)
     outputs = critic_outputs(critics.frozen, batch.obs, batch.action)
     assert loss.item() == pytest.approx(scale * cross_entropy(data, outputs.numpy(), target.numpy()), rel=1e-10)
-    torch.testing.assert_close(q, value.q(outputs))
-    assert not q.requires_grad
+    torch.testing.assert_close(said, outputs)
+    assert not said.requires_grad
 
 
 def test_an_invalid_transition_does_not_count(batch, noise):
@@ -126,7 +126,7 @@ def test_an_invalid_transition_does_not_count(batch, noise):
     critics, _ = make_network((OBS + ACTION, 7, ATOMS), 3, members=2)
     target = value.project(batch.reward[:, None], torch.ones(B, 1, dtype=F64))
     loss, _ = td3.td3_critic_loss(critics.layers, batch, target, value)
-    target[batch.valid == 0] = torch.nan
+    target[batch.invalid] = torch.nan
     poisoned, _ = td3.td3_critic_loss(critics.layers, batch, target, value)
     assert loss.item() == poisoned.item()
 

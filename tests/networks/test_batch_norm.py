@@ -13,9 +13,10 @@ from tests.helpers.oracles import ACTION, F64, OBS, a_batch, batch_norm_joint, b
 SIZES = OBS + ACTION, 7, 6, 3
 BATCH, NEXT_ACTION = a_batch(), torch.rand(12, ACTION, dtype=F64, generator=torch.Generator().manual_seed(3)) * 2 - 1
 ENDS = (BATCH.obs, BATCH.action), (BATCH.next_obs, NEXT_ACTION)
+VALID = (~BATCH.invalid).double()
 
 
-def joint_of(critics, valid=BATCH.valid, ends=ENDS, half=False) -> Joint:
+def joint_of(critics, valid=VALID, ends=ENDS, half=False) -> Joint:
     return joint_outputs(critics.layers, critics.frozen if half else critics.layers, ends[0], ends[1], valid)
 
 
@@ -28,7 +29,7 @@ def test_both_halves_equal_the_oracle(members: int, half: bool) -> None:
     state = critics.state_dict()
     for e in range(members):
         x, y = (np.concatenate(end, -1) for end in ENDS)
-        here, there, _, moments = batch_norm_joint(parameters, e, x, y, BATCH.valid)
+        here, there, _, moments = batch_norm_joint(parameters, e, x, y, VALID)
         np.testing.assert_allclose(found.outputs[e].detach(), here, rtol=1e-9)
         np.testing.assert_allclose(found.next_outputs[e], there, rtol=1e-9)
         for i, (mean, var) in enumerate(moments):
@@ -40,10 +41,10 @@ def test_both_halves_equal_the_oracle(members: int, half: bool) -> None:
 
 def test_invalid_rows_decide_nothing() -> None:
     critics, _ = make_network(SIZES, 1, members=2, norm="batch")
-    rows = BATCH.valid.unsqueeze(-1) == 0
+    rows = VALID.unsqueeze(-1) == 0
     other = tuple(tuple(x.masked_fill(rows, 9.0) for x in end) for end in ENDS)
     one, two = joint_of(critics), joint_of(critics, ends=other)
-    keep = BATCH.valid > 0
+    keep = VALID > 0
     assert torch.equal(one.drift, two.drift)
     assert torch.equal(one.outputs[:, keep], two.outputs[:, keep])
     assert torch.equal(one.next_outputs[:, keep], two.next_outputs[:, keep])

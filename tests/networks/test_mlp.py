@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mjxrl.networks.mlp import actor_outputs, first_member
-from mjxrl.networks.parameters import Network, new_network
+from mjxrl.networks.parameters import Network, follow, new_network
 from mjxrl.networks.spec import NetworkSpec
 from tests.helpers.oracles import q_values
 
@@ -115,7 +115,7 @@ def test_polyak_closed_form(tau):
     source, target = network((3, 4, 1), seed=1), network((3, 4, 1), seed=2)
     start = target.flat.clone()
     for _ in range(10):
-        target.follow(source, tau)
+        follow([target], [source], tau)
     torch.testing.assert_close(target.flat, source.flat + (1 - tau) ** 10 * (start - source.flat))
     if tau == 1:
         assert torch.equal(target.flat, source.flat)

@@ -94,7 +94,7 @@ def test_equals_a_brute_force_reader(rows: int, p_invalid: float, n_step: int) -
         for i in range(len(luck)):
             step, world = int(batch.obs[i, 0]), int(batch.obs[i, 1])
             plain, length, _, after, valid = history.window(step, world, n_step, newest=t)
-            assert batch.valid[i] == valid
+            assert batch.invalid[i] != valid
             if not valid:
                 continue
             goal = history.hindsight(step, world, luck[i].item(), newest=t)
@@ -132,7 +132,7 @@ def test_an_episode_that_was_pushed_out_of_the_table_is_not_mistaken_for_another
         history.append_to(replay, t)
     indices = everything(replay)
     batch = replay.read(replay.windows(replace(indices, luck=torch.full(indices.flat.shape, 0.79)), 1, GAMMA))
-    for i in torch.nonzero(batch.valid)[:, 0].tolist():
+    for i in torch.nonzero(~batch.invalid)[:, 0].tolist():
         step, world = int(batch.obs[i, 0]), int(batch.obs[i, 1])
         allowed = [history.after(step, world), history.hindsight(step, world, 0.79, newest=history.steps - 1)]
         assert any(torch.allclose(batch.obs[i, 5:], goal) for goal in allowed)
@@ -148,7 +148,7 @@ def test_worlds_that_begin_anew_end_their_episodes() -> None:
         history.append_to(replay, t)
     indices = everything(replay)
     batch = replay.read(replay.windows(replace(indices, luck=torch.full(indices.flat.shape, 0.79)), 1, GAMMA))
-    early = (batch.obs[:, 0] < 3) & (batch.valid > 0)
+    early = (batch.obs[:, 0] < 3) & ~batch.invalid
     assert early.sum() == 9 and (batch.obs[early, 5] <= 3).all()
 
 

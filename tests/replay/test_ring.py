@@ -20,7 +20,7 @@ def check(batch: Batch, history: History, n_step: int, newest: int, oldest: int)
         assert is_final == 0 and oldest <= t <= newest
         seen.add((t, n))
         reward, m, terminated, next_obs, valid = history.window(t, n, n_step, newest)
-        assert batch.valid[i] == valid, (t, n)
+        assert batch.invalid[i] != valid, (t, n)
         assert batch.discount[i].item() == np.float32(GAMMA**m), (t, n)
         assert batch.reward[i].item() == pytest.approx(reward, abs=1e-5), (t, n)
         assert batch.terminated[i] == terminated, (t, n)
@@ -75,7 +75,7 @@ def test_quarantined_worlds_do_not_use_up_side_rows():
     for _ in range(7):
         replay.append(zero, StepResult(zero, torch.ones(1), no, yes, torch.full((1, 1), torch.nan), valid=no))
     batch = replay.gather(everything(replay), 1, GAMMA)
-    assert batch.next_obs[batch.valid > 0].tolist() == [[42.0]]
+    assert batch.next_obs[~batch.invalid].tolist() == [[42.0]]
 
 
 def test_draws_are_uniform_and_come_in_one_call():
