@@ -245,9 +245,9 @@ def default_config(
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)
     for row in (*_tables(preset, task, algo, num_envs), TASKS.get((preset, task, algo), {})):
         config = merged(config, row)
-    if preset in FOR_MANY:  # few worlds fill no large batch
+    if preset in FOR_MANY:  # few worlds fill no large batch; graphs are CUDA's
         batch_size = min(config.learner.batch_size, WARMUP_ROWS * num_envs)
-        config = merged(config, {"learner": {"batch_size": batch_size}})
+        config = merged(config, {"learner": {"batch_size": batch_size, "graphs": on_gpu, "compile": on_gpu}})
     if total_steps is not None:
         config = dataclasses.replace(config, total_steps=total_steps)
     return _shortened(dataclasses.replace(config, max_minutes=max_minutes), time_limit)

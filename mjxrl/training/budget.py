@@ -140,15 +140,21 @@ def replay_size(config: Config, capacity: int) -> int:
 
 
 def learner_bytes(config: Config) -> float:
-    """Networks with targets, gradients and moments; the activations of an update; the draws of K updates."""
+    """Networks with targets, gradients and moments; the activations of an update; the batches of all that are read at
+    once; the draws of K updates."""
+    from mjxrl.learners.graphs import MOST
+
     (obs_size, action_size), settings = widths(config), config.learner
     actor, critics = actor_spec(config, obs_size, action_size), critic_spec(config, obs_size, action_size)
     batch = settings.batch_size
     kept = 10 if settings.critic_norm == "batch" else 5  # of each unit: both ways, online and target
-    update = batch * (5 * actor.units + kept * critics.units + 4 * (obs_size + action_size))
+    update = batch * (5 * actor.units + kept * critics.units)
+    read = (
+        3 * min(MOST, settings.updates_per_step) * batch * (2 * obs_size + action_size)
+    )  # as it is, masked, normalised
     draws = settings.updates_per_step * batch * (2 * action_size + 16)
     acting = config.num_envs * (actor.units + 4 * obs_size)
-    return 4.0 * (5 * (actor.parameters + critics.parameters) + update + draws + acting)
+    return 4.0 * (5 * (actor.parameters + critics.parameters) + update + read + draws + acting)
 
 
 def physics_bytes(config: Config, backend: str, device: str) -> float:

@@ -65,7 +65,9 @@ BREAKS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         "mjxrl.learners.sac.temperature_loss", lambda log_alpha, *_: -log_alpha.sum()
     ),
     "delayed policy updates": lambda m: m.setattr(Updates, "update", undelayed),
-    "Polyak averaging": lambda m: m.setattr(Network, "follow", lambda self, source, _: self.flat.copy_(source.flat)),
+    "Polyak averaging": lambda m: m.setattr(
+        promises, "follow", lambda targets, sources, _: targets[0].flat.copy_(sources[0].flat)
+    ),
     "no value after termination": lambda m: m.setattr(
         Scalar, "target", lambda self, batch, outputs, bonus=0.0: batch.reward + batch.discount * outputs[0, :, 0]
     ),

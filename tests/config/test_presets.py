@@ -87,6 +87,12 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     assert default_config("Hopper-v5", "td3", device="cpu", preset="laptop").learner.n_step == 1
 
 
+def test_fast_updates_are_compiled_and_captured_on_a_gpu() -> None:
+    for device in ("cpu", "cuda"):
+        learner = default_config("Ant-v5", "sac", 4096, device=device, preset="fast").learner
+        assert learner.compile == learner.graphs == (device == "cuda")
+
+
 def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:
     config = default_config("Humanoid-v5", "td3", 8, device="cpu", preset="fast-2025")
     assert config.learner.batch_size == config.learner.warmup_steps == 80
