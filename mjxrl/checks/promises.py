@@ -20,6 +20,7 @@ from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.noise import HeldNoise
 from mjxrl.learners.sac import SAC, Gaussian, squashed_sample
 from mjxrl.networks.mlp import critic_outputs
+from mjxrl.networks.parameters import follow
 from mjxrl.replay import Batch, Replay
 from mjxrl.worlds.worlds import StepResult
 
@@ -190,7 +191,7 @@ def polyak_averaging() -> str:
     source.flat.add_(1.0)
     first = target.flat.clone()
     for _ in range(100):
-        target.follow(source, 0.005)
+        follow([target], [source], 0.005)
     wanted = source.flat + (1 - 0.005) ** 100 * (first - source.flat)
     error = (target.flat - wanted).abs().max().item()
     return check(error < 1e-12, f"100 steps against theta + (1 - tau)^100 (theta'_0 - theta): {error:.1e}")
@@ -215,8 +216,8 @@ def batch_norm_statistics() -> str:
     critics = learner.algorithm.critics
     for _ in range(50):
         batch = learner.prepare(replay.gather(replay.draw(1, 64, g)[0], 1, 0.99))
-        batch = Batch(*(x.double() for x in batch))
-        batch.valid[:9] = 0
+        batch = Batch._make(x.double() if x.is_floating_point() else x for x in batch)
+        batch = batch._replace(invalid=torch.arange(64) < 9, counted=torch.tensor(64 - 9))
         learner.algorithm.actor.flat.zero_()  # a' is tanh of the noise then
         noise = torch.randn(2, 64, ACTION, generator=g, dtype=torch.float64)
         ends = torch.cat([batch.obs, batch.action], -1), torch.cat([batch.next_obs, noise[0].tanh()], -1)

@@ -104,7 +104,8 @@ class UpdateGraphs:
         """Make K updates after `made` others; metrics as the eager loop gives them."""
         metrics: State = {}
         for start in range(0, self._updates, self._length):
-            torch._foreach_copy_(self._buffers, draws.of(slice(start, start + self._length)).tensors())
+            drawn = draws.of(slice(start, start + self._length)).tensors()
+            torch._foreach_copy_(self._buffers, drawn)  # pyright: ignore[reportPrivateImportUsage]
             launch, outputs = self._graphs[(made + start) % self._delay]
             launch()
             copies = torch.stack(list(outputs.values()))  # the next launch writes over them

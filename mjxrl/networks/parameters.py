@@ -78,14 +78,16 @@ def refresh(networks: Sequence[Network]) -> None:
     """Round anew what steps, averages or a restored state have changed."""
     stale = [network for network in networks if network.rounded is not network.flat]
     if stale:
-        torch._foreach_copy_([network.rounded for network in stale], [network.flat for network in stale])
+        rounded, exact = [network.rounded for network in stale], [network.flat for network in stale]
+        torch._foreach_copy_(rounded, exact)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @torch.no_grad()
 def follow(targets: Sequence[Network], sources: Sequence[Network], tau: float) -> None:
     """Polyak averaging, theta' <- tau theta + (1 - tau) theta' (Lillicrap et al. 2015, arXiv 1509.02971)."""
     if targets:
-        torch._foreach_lerp_([target.flat for target in targets], [source.flat for source in sources], tau)
+        slow, fast = [target.flat for target in targets], [source.flat for source in sources]
+        torch._foreach_lerp_(slow, fast, tau)  # pyright: ignore[reportPrivateImportUsage]
         refresh(targets)
 
 

@@ -169,7 +169,7 @@ def test_invalid_transitions_count_for_nothing(algo, norm):
     states = []
     for rows in (torch.ones(16, dtype=torch.bool), keep):
         learner = learner_of(algo, torch.float64, critic_norm=norm)
-        part = learner.prepare(Batch(*(tensor[rows] for tensor in batch[:-1]), batch.counted))
+        part = learner.prepare(Batch._make([*(tensor[rows] for tensor in batch[:-1]), batch.counted]))
         draws = noise[: learner.algorithm.noise_per_update, rows]
         measured(learner, part, draws, policy_due=True)
         states.append(learner.state_dict())

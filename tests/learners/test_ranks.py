@@ -40,19 +40,22 @@ def batch(seed: int, invalid: slice, size: int = SIZE) -> tuple[Batch, Tensor]:
     g = torch.Generator().manual_seed(seed)
     obs, next_obs = torch.randn(2, size, OBS, generator=g)
     action, reward = torch.rand(size, ACTION, generator=g) * 2 - 1, torch.randn(size, generator=g)
-    terminated, valid = (torch.rand(size, generator=g) < 0.05).float(), torch.ones(size)
-    valid[invalid] = 0
+    terminated, left_out = torch.rand(size, generator=g) < 0.05, torch.zeros(size, dtype=torch.bool)
+    left_out[invalid] = True
     reward[invalid] = torch.nan  # as nobody may see it
     discount = torch.full((size,), 0.99)
-    return Batch(obs, action, reward, discount, terminated, next_obs, valid), torch.randn(2, size, ACTION, generator=g)
+    counted = (~left_out).sum().clamp(min=1)
+    whole = Batch(obs, action, reward, discount, terminated, next_obs, left_out, counted)
+    return whole, torch.randn(2, size, ACTION, generator=g)
 
 
 def part(ranks: Ranks, whole: tuple[Batch, Tensor]) -> tuple[Batch, Tensor]:
     """What of a batch one rank has."""
     content, noise = whole
-    size = len(content.valid) // ranks.size
+    size = len(content.invalid) // ranks.size
     mine = slice(ranks.rank * size, (ranks.rank + 1) * size)
-    return Batch(*(tensor[mine] for tensor in content)), noise[:, mine]
+    *tensors, invalid = (tensor[mine] for tensor in content[:-1])
+    return Batch._make([*tensors, invalid, (~invalid).sum().clamp(min=1)]), noise[:, mine]
 
 
 def apart(found: Tensor, expected: Tensor) -> float:
@@ -65,7 +68,7 @@ def gradients(of: Learner, whole: tuple[Batch, Tensor], ranks: Ranks) -> dict[st
     return {
         name: gradient
         for found in (of.algorithm.critic_gradient(prepared, noise), of.algorithm.policy_gradient(prepared, noise))
-        for name, gradient in ranks.mean_gradients(found.gradients, prepared.valid).items()
+        for name, gradient in ranks.mean_gradients(found.gradients, prepared.invalid).items()
     }
 
 
@@ -162,8 +165,8 @@ def test_whatever_drifts_apart_is_named(tmp_path: Path) -> None:
         if kind == "temperature":
             mean = ranks.mean_gradients
 
-            def partly(gradients: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
-                return mean(gradients, valid) | {name: g for name, g in gradients.items() if name == "temperature"}
+            def partly(gradients: dict[str, Tensor], invalid: Tensor) -> dict[str, Tensor]:
+                return mean(gradients, invalid) | {name: g for name, g in gradients.items() if name == "temperature"}
 
             ranks.mean_gradients = partly
         elif kind == "statistics":
