@@ -1,4 +1,4 @@
-"""What an iteration of the trainer launches with preset fast: how many operators, and none that waits for a GPU."""
+"""What an iteration with preset fast-2025 launches: how many operators, and none that waits for a GPU."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Still(Worlds):
         self.num_envs, self.obs_size, self.action_size, self.device = WORLDS, OBS, ACTION, torch.device("cpu")
         self.max_episode_steps = 1000
         obs, reward, no = torch.randn(WORLDS, OBS), torch.randn(WORLDS), torch.zeros(WORLDS, dtype=torch.bool)
-        terms = {name: reward for name in ("forward", "ctrl", "contact", "survive")}
+        terms = dict.fromkeys(("forward", "ctrl", "contact", "survive"), reward)
         self._result = StepResult(obs, reward, no, no, obs, ~no, terms, {}, torch.zeros(WORLDS, dtype=torch.int64))
 
     def reset(self, seed: int | None = None) -> torch.Tensor:
@@ -98,7 +98,7 @@ def addresses(trainer: Trainer) -> dict[str, int]:
 
 
 def trainer_of(algo: Algorithm, path: Path) -> Trainer:
-    config = default_config("Ant-v5", algo, WORLDS, device="cpu", preset="fast", total_steps=100 * WORLDS)
+    config = default_config("Ant-v5", algo, WORLDS, device="cpu", preset="fast-2025", total_steps=100 * WORLDS)
     never = {"every": 0}
     narrow = {"batch_size": 8, "warmup_steps": WORLDS, "actor_hidden": (16, 16), "critic_hidden": (16, 16)}
     row = {"learner": {**narrow, "compile": False}, "log": {"every": 10**6}, "eval": never}
