@@ -34,7 +34,7 @@ class Still(Worlds):
         self.num_envs, self.obs_size, self.action_size, self.device = WORLDS, OBS, ACTION, torch.device("cpu")
         self.max_episode_steps = 1000
         obs, reward, no = torch.randn(WORLDS, OBS), torch.randn(WORLDS), torch.zeros(WORLDS, dtype=torch.bool)
-        terms = dict.fromkeys(("forward", "ctrl", "contact", "survive"), reward)
+        terms: dict[str, torch.Tensor] = dict.fromkeys(("forward", "ctrl", "contact", "survive"), reward)
         self._result = StepResult(obs, reward, no, no, obs, ~no, terms, {}, torch.zeros(WORLDS, dtype=torch.int64))
 
     def reset(self, seed: int | None = None) -> torch.Tensor:
