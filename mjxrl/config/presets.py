@@ -21,7 +21,10 @@ from mjxrl.machine.devices import Backend, Device
 
 Row = dict[str, Any]
 
-MANY_WORLDS = 1024  # on a GPU, from here on `auto` means fast-2025, until a GPU has judged between the two
+SOME_WORLDS = 8  # on a GPU, from here on `auto` means fast-2025, until a GPU has judged between the two
+MANY_WORLDS = 1024  # with fewer of them a run of the same time is shorter
+TABLED_WORLDS = 4096  # for which presets for many worlds name batches and updates
+LEAST_BATCH = 256  # for few worlds there are fewer updates instead
 FOR_MANY = "fast", "fast-2025"
 
 # two layers of 256, batch 256, tau 0.005: `schema.py` has what both algorithms share. In neither paper: 10 000 random
@@ -226,7 +229,8 @@ def default_config(
     """What a run of `algo` on `env` gets when it is told nothing else; `preset` in it is never "auto".
 
     `num_envs` is 8 by default with the preset laptop or in Gymnasium, else 4096 where MJX runs on a GPU, else 64.
-    `preset="auto"` is laptop on a CPU, fast with many worlds on a GPU, else paper; `device="auto"` looks for a GPU.
+    `preset="auto"` is laptop on a CPU, fast-2025 with 8 worlds or more on a GPU, else paper; `device="auto"` looks for
+    a GPU. Preset laptop steps natively on a GPU machine, too.
 
     Args:
         total_steps: transitions after which the run ends, if that is known.
@@ -239,18 +243,33 @@ def default_config(
     on_gpu = device == "cuda" or (device == "auto" and devices.cuda_problem() is None)
     many = LAPTOP_WORLDS if task != env else 4096 if on_gpu and backend != "native" else 64
     if preset == "auto":
-        preset = "laptop" if not on_gpu else "fast-2025" if (num_envs or many) >= MANY_WORLDS else "paper"
+        ours = task == env and (num_envs or many) >= SOME_WORLDS
+        preset = "laptop" if not on_gpu else "fast-2025" if ours else "paper"
+    if preset == "laptop" and backend == "auto" and on_gpu:
+        backend = "native"  # few worlds: nothing to compile, and C is no slower
     if num_envs is None:
         num_envs = LAPTOP_WORLDS if preset == "laptop" else many
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)
     for row in (*_tables(preset, task, algo, num_envs), TASKS.get((preset, task, algo), {})):
         config = merged(config, row)
-    if preset in FOR_MANY:  # few worlds fill no large batch; graphs are CUDA's
-        batch_size = min(config.learner.batch_size, WARMUP_ROWS * num_envs)
-        config = merged(config, {"learner": {"batch_size": batch_size, "graphs": on_gpu, "compile": on_gpu}})
+    if preset in FOR_MANY:  # graphs are CUDA's
+        config = merged(config, {"learner": {**_updates(config), "graphs": on_gpu, "compile": on_gpu}})
+        length = max(1_000_000, config.total_steps * num_envs // MANY_WORLDS)
+        config = dataclasses.replace(config, total_steps=min(config.total_steps, length))
     if total_steps is not None:
         config = dataclasses.replace(config, total_steps=total_steps)
     return _shortened(dataclasses.replace(config, max_minutes=max_minutes), time_limit)
+
+
+def _updates(config: Config) -> Row:
+    """Batch and updates of a vector step by which a transition is sampled as often with any number of worlds.
+
+    Batches follow the worlds first, down to LEAST_BATCH and to what the random steps at the start can fill.
+    """
+    worlds, learner = config.num_envs, config.learner
+    samples = learner.updates_per_step * learner.batch_size * worlds / TABLED_WORLDS
+    batch_size = min(max(LEAST_BATCH, learner.batch_size * worlds // TABLED_WORLDS), WARMUP_ROWS * worlds)
+    return {"batch_size": batch_size, "updates_per_step": max(1, round(samples / batch_size))}
 
 
 def _shortened(config: Config, time_limit: int) -> Config:

@@ -198,7 +198,7 @@ class Config:
     """Learner."""
     preset: Preset = "auto"
     """Defaults: as in the papers, for a laptop (few worlds, small networks), or fast (thousands of worlds on a GPU), of
-    2026 or as in 2025; auto is laptop on a CPU, fast-2025 with many worlds on a GPU, else paper."""
+    2026 or as in 2025; auto is laptop on a CPU, fast-2025 with 8 worlds or more on a GPU, else paper."""
     num_envs: int = 64
     """Worlds stepped together; by default 8 with --preset laptop or gymnasium:ID, else 4096 on MJX on a GPU, or 64."""
     backend: devices.Backend = "auto"

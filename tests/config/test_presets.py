@@ -44,6 +44,8 @@ def test_every_preset_is_valid_and_learns_however_short_the_run(
     assert validate(config) == []
     assert total_steps is None or config.total_steps == total_steps
     assert config.preset != "auto" and preset in ("auto", config.preset)
+    if (backend, device, config.preset) == ("auto", "cuda", "laptop"):
+        backend = "native"
     assert (config.env, config.algo, config.backend, config.device) == (env, algo, backend, device)
 
 
@@ -106,15 +108,21 @@ def test_many_worlds_by_default_only_where_mjx_runs_on_a_gpu(backend: Backend, d
     assert default_config("Ant-v5", "sac", backend=backend, device=device).num_envs == worlds
 
 
-def test_many_worlds_on_a_gpu_learn_from_few_large_batches() -> None:
-    few, many = (default_config("Ant-v5", "sac", n, device="cuda") for n in (1023, 1024))
-    assert few.learner.updates_per_step == 1023
-    assert few.learner.batch_size == 256
-    assert (few.preset, many.preset) == ("paper", "fast-2025")
-    assert many.learner.updates_per_step == 8
-    assert many.learner.batch_size == 8192
-    assert many.replay.capacity == 1024 * 1024
-    assert many.learner.warmup_steps == 10 * 1024
+def test_on_a_gpu_a_transition_is_sampled_as_often_with_any_number_of_worlds() -> None:
+    for algo, samples in (("sac", 16.0), ("td3", 32.0)):
+        for worlds in (64, 512, 1024, 4096, 16_384):
+            config = default_config("Ant-v5", algo, worlds, device="cuda")  # type: ignore[arg-type]
+            learner = config.learner
+            assert config.preset == "fast-2025" and learner.batch_size >= 256
+            assert learner.updates_per_step * learner.batch_size / worlds == samples
+            assert learner.updates_per_step <= 8 and config.replay.capacity == 1024 * worlds
+    assert default_config("Ant-v5", "sac", 7, device="cuda").preset == "paper"
+    assert default_config("Ant-v5", "sac", 64, device="cuda").total_steps == 50_000_000 // 16
+
+
+def test_the_preset_laptop_steps_natively_on_a_gpu_machine() -> None:
+    assert default_config("Ant-v5", "sac", device="cuda", preset="laptop").backend == "native"
+    assert default_config("Ant-v5", "sac", device="cuda", preset="laptop", backend="jax").backend == "jax"
 
 
 def test_fast_of_2026_learns_from_old_transitions_with_blocks_and_a_quiet_start() -> None:
