@@ -101,7 +101,8 @@ def trainer_of(algo: Algorithm, path: Path) -> Trainer:
     config = default_config("Ant-v5", algo, WORLDS, device="cpu", preset="fast-2025", total_steps=100 * WORLDS)
     never = {"every": 0}
     narrow = {"batch_size": 8, "warmup_steps": WORLDS, "actor_hidden": (16, 16), "critic_hidden": (16, 16)}
-    row = {"learner": {**narrow, "compile": False}, "log": {"every": 10**6}, "eval": never}
+    # as many updates as thousands of worlds get
+    row = {"learner": {**narrow, "updates_per_step": 8, "compile": False}, "log": {"every": 10**6}, "eval": never}
     return Trainer(Still(), Still(), merged(config, {**row, "checkpoint": {**never, "replay": False}}), path)
 
 
