@@ -68,7 +68,8 @@ class Fetch(Task):
     def observation(self, xp: Namespace, view: View) -> Array:
         grip, n = self._site("robot0:grip"), view.qpos.shape[0]
         velocity = self._velocity(xp, view, grip)[0]
-        fingers, speeds = view.qpos[:, self._finger_qpos], view.qvel[:, self._finger_dofs] * self.dt
+        fingers = view.qpos[:, xp.asarray(self._finger_qpos)]
+        speeds = view.qvel[:, xp.asarray(self._finger_dofs)] * self.dt
         if not self.has_object:
             parts = [view.site_xpos[:, grip], fingers, velocity, speeds]
         else:
@@ -100,7 +101,7 @@ class Fetch(Task):
         action = xp.clip(action, -1.0, 1.0)
         place = view.xpos[:, self._gripper] + action[:, :3] * 0.05
         turned = view.xquat[:, self._gripper] + xp.asarray(DOWNWARDS)
-        ctrl = view.qpos[:, self._actuated] + action[:, 3:]  # no column where nothing is actuated
+        ctrl = view.qpos[:, xp.asarray(self._actuated)] + action[:, 3:]  # no column where nothing is actuated
         return Controls(ctrl, place[:, None], turned[:, None])
 
     def settled(self, xp: Namespace, view: View) -> Array | None:

@@ -6,11 +6,13 @@ one, or mixes it with an array of the host, fails there as it would in a capture
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mjxrl.envs.task import Array, Controls, Reset, Task
 from mjxrl.errors import TaskError
@@ -29,9 +31,20 @@ def check(task: Task) -> None:
     """
     named = _Named(task)
     physics = _Nowhere(named)  # type: ignore[arg-type]
-    with torch.no_grad():
-        state, _ = vector_reset(named, physics, True, None, None)  # type: ignore[arg-type]
-        vector_step(named, physics, state, physics.xp.zeros((_WORLDS, len(physics.ctrl_low))))  # type: ignore[arg-type]
+    action = physics.xp.zeros((_WORLDS, len(physics.ctrl_low)))
+    for mode in (contextlib.nullcontext(), _NothingFromTheHost()):  # constants are there after the first time
+        with torch.no_grad(), mode:
+            state, _ = vector_reset(named, physics, True, None, None)  # type: ignore[arg-type]
+            vector_step(named, physics, state, action)  # type: ignore[arg-type]
+
+
+class _NothingFromTheHost(TorchDispatchMode):
+    """No array of the host, such as one of indices, takes part: a graph would not copy it anew."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(tensor.device.type == "cpu" and tensor.ndim for tensor in _tensors(args)):
+            raise RuntimeError("an array of the host is copied in every step: put it through xp.asarray")
+        return func(*args, **(kwargs or {}))
 
 
 class _Named:
@@ -63,7 +76,7 @@ class _Named:
 def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
     return [tensor for part in parts for tensor in _tensors(part)]
 
 

@@ -53,6 +53,12 @@ class Double(Hopper):
 
 
 @dataclass(frozen=True)
+class Indexes(Hopper):
+    def outcome(self, xp, view):
+        return {"success": view.qpos[:, np.array([0, 2])].sum(axis=1)}
+
+
+@dataclass(frozen=True)
 class Lacking(Hopper):
     def controls(self, xp, view, action):
         return xp.gradient(action)
@@ -66,6 +72,7 @@ class Lacking(Hopper):
         (Elsewhere, r"Elsewhere.outcome returns float32 on cpu, wanted what xp makes"),
         (OfNumpy, r"OfNumpy.observation cannot run on torch: "),
         (Double, r"Double.next_carry returns float64 on meta"),
+        (Indexes, r"Indexes.outcome cannot run on torch: RuntimeError: an array .* put it through xp.asarray"),
         (Lacking, r"Lacking.controls cannot run on torch: AttributeError: xp.gradient is not among the names"),
     ],
 )
