@@ -106,7 +106,7 @@ class TestRefusals:
             ("--env Antt-v5", "--env Antt-v5: ", ""),
             ("--algo ppo", "--algo ppo: allowed: ", "td3, sac"),
             ("--backend mujoco", "--backend mujoco: allowed: ", "auto, jax, warp, native, gymnasium"),
-            ("--preset quick", "--preset quick: allowed: ", "auto, paper, laptop, fast"),
+            ("--preset quick", "--preset quick: allowed: ", "auto, paper, laptop, fast, fast-2025"),
             ("--learner.critic c51", "--learner.critic c51: allowed: ", "scalar, categorical"),
             ("--device gpu", "--device gpu: allowed: ", "auto, cpu, cuda"),
             ("--num-envs 0", "--num-envs 0: allowed: ", "a whole number, at least 1"),
