@@ -203,6 +203,8 @@ def joined() -> Iterator[Ranks]:
         yield ALONE
         return
     store, _, _ = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+    # torchrun's own store outlives a restart, and so would the addresses of those who are gone
+    store = dist.PrefixStore(f"mjxrl/{here.restarts}", store)  # type: ignore[attr-defined]
     with _peers():
         dist.init_process_group("gloo", store=store, rank=here.rank, world_size=here.size, timeout=TIMEOUT)
     ranks = Ranks(here, store)

@@ -17,6 +17,7 @@ import numpy as np
 
 from mjxrl.config import Config
 from mjxrl.errors import MemoryProblem
+from mjxrl.machine import torchrun
 from mjxrl.networks.spec import actor_spec, critic_spec
 
 GIB = 2**30
@@ -115,11 +116,12 @@ def refusal(config: Config, need: Need, free: float, takes: str) -> str:
 
 
 def estimate(config: Config, backend: str, device: str) -> dict[str, Need]:
-    """What the run takes in each place, "cpu" and with a GPU "cuda"."""
+    """What this process of the run takes in each place, "cpu" and with a GPU "cuda"."""
     physics_place = device if backend in ("jax", "warp") else "cpu"
     parts = {place: {"libraries": LIBRARIES[place]} for place in {"cpu", device}}
-    parts[device]["learner"] = learner_bytes(config)
-    parts[physics_place]["physics"] = physics_bytes(config, backend, device)
+    share = config.share(torchrun.place().size)
+    parts[device]["learner"] = learner_bytes(share)
+    parts[physics_place]["physics"] = physics_bytes(share, backend, device)
     replays = dict.fromkeys(parts, 0.0) | {device: 1.0 + SAVING * config.checkpoint.replay}
     return {place: Need(content, replays[place]) for place, content in parts.items()}
 
@@ -130,13 +132,14 @@ def total(config: Config, need: Need) -> float:
 
 
 def replay_size(config: Config, capacity: int) -> int:
-    """Bytes of a replay for `capacity` transitions, exactly."""
+    """Bytes of this process's share of a replay for `capacity` transitions, exactly."""
     from mjxrl.replay import replay_bytes
 
     obs_size, action_size = widths(config)
     limit, hindsight = config.task.max_episode_steps or 1, config.relabelled > 0
-    sizes = config.num_envs, obs_size, action_size
-    return replay_bytes(*sizes, capacity=capacity, time_limit=limit, hindsight=hindsight)
+    ranks = torchrun.place().size
+    sizes = config.num_envs // ranks, obs_size, action_size
+    return replay_bytes(*sizes, capacity=math.ceil(capacity / ranks), time_limit=limit, hindsight=hindsight)
 
 
 def learner_bytes(config: Config) -> float:
@@ -190,12 +193,14 @@ def widths(config: Config) -> tuple[int, int]:
 
 
 def free_bytes(place: str) -> float:
-    """Bytes that this process may still take, of the GPU or of the RAM, where a container's limit counts too."""
+    """Bytes that this process may still take, of the GPU or of the RAM, where a container's limit counts too; the run's
+    other processes on this machine have the same share."""
     if place == "cuda":
         import torch
 
         return float(torch.cuda.mem_get_info()[0])
-    return min([_available_ram(), *_group_limits(Path("/sys/fs/cgroup"), _own_groups())])
+    everybodys = min([_available_ram(), *_group_limits(Path("/sys/fs/cgroup"), _own_groups())])
+    return everybodys / torchrun.place().local_size
 
 
 def gpu_bytes() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -296,3 +297,26 @@ def test_set_up_may_be_told_the_share_later_but_a_users_own_setting_wins(monkeyp
 def test_need_is_what_it_says() -> None:
     config = a_config(replay={"capacity": 6400})
     assert budget.total(config, Need({"a": 5.0, "b": 6.0}, 2)) == 11 + 2 * budget.replay_size(config, 6400)
+
+
+def test_each_of_several_processes_counts_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the worlds and of the replay against its part of the RAM; what would fit is told of the whole run."""
+    config = merged(default_config("HalfCheetah-v5", "td3", num_envs=64), {"replay": {"capacity": 64_000}})
+    config = dataclasses.replace(config, task=HalfCheetah())
+    whole, room = budget.replay_size(config, 64_000), budget.free_bytes("cpu")
+    for name, value in {
+        "RANK": 1,
+        "WORLD_SIZE": 4,
+        "LOCAL_WORLD_SIZE": 4,
+        "MASTER_ADDR": "x",
+        "MASTER_PORT": 1,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    assert budget.replay_size(config, 64_000) == pytest.approx(whole / 4, rel=0.01)
+    assert budget.free_bytes("cpu") < room / 2
+    need = budget.estimate(config, "native", "cpu")["cpu"]
+    fixed = sum(need.parts.values())
+    problem = budget.misfit(config, "cpu", need, fixed + need.replays * whole / 8)
+    assert problem is not None
+    assert problem.startswith("--replay.capacity 64000: allowed: at most ")
+    assert int(problem.split("at most ")[1].split()[0]) == pytest.approx(32_000, rel=0.05)
