@@ -164,7 +164,7 @@ def default_config(
         ours = task == env and (num_envs or many) >= SOME_WORLDS
         preset = "laptop" if not on_gpu else "fast-2025" if ours else "paper"
     if preset == "laptop" and backend == "auto" and on_gpu:
-        backend = "native"  # few worlds: nothing to compile, and C is no slower
+        backend = "native"  # few worlds: nothing to compile, no transfer that matters; untimed on a GPU
     if num_envs is None:
         num_envs = LAPTOP_WORLDS if preset == "laptop" else many
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)
