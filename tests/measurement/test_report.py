@@ -166,9 +166,9 @@ def test_physics_on_jax() -> None:
 def test_bytes_of_a_batch() -> None:
     tiny = setting("Hopper-v5")
     moved = learner.bytes_sampled(tiny, tiny.replay(), torch.Generator().manual_seed(0))
-    assert moved == 2 * 8 * 4 * (
-        11 + 3 + 1 + 1 + 1 + 11 + 1
-    )  # obs, action, reward, discount, terminated, next_obs, valid
+    numbers, flags, count = 4 * (11 + 3 + 1 + 1 + 11), 1 + 1, 8
+    # obs, action, reward, discount, next_obs; terminated, invalid; how many are counted in each update's batch
+    assert moved == 2 * (8 * (numbers + flags) + count)
 
 
 def test_sampling_says_what_it_skips(monkeypatch: pytest.MonkeyPatch) -> None:
