@@ -173,8 +173,8 @@ def read(
             files = _files_of(manifest, path, ranks)
         found: dict[str, dict[str, Tensor]] = {}
         for file in files:
-            name = file.partition(".")[0]
-            found[name] = found.get(name, {}) | _read(path, file, manifest)
+            whole = file.partition(".")[0]  # without the rank
+            found[whole] = found.get(whole, {}) | _read(path, file, manifest)
         return Saved(manifest, found)
     except CheckpointError:
         if _name(run_dir, which) == name:

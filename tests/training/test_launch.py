@@ -116,6 +116,7 @@ def test_what_compiles_is_told_before_it_does(
 
     monkeypatch.setattr(VectorEnv, "program_bytes", compiles)
     monkeypatch.setattr(VectorEnv, "reset", compiles)
+    monkeypatch.setattr("mjxrl.machine.threads.others_at_work", lambda threads: None)  # a busy machine is told, too
     with pytest.raises(RuntimeError, match="compiling"):
         launch(small("td3", run_dir=tmp_path / "run", backend="jax"))
     last = capsys.readouterr().out.splitlines()[-1]
