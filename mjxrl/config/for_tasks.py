@@ -43,7 +43,6 @@ HINDSIGHT: Row = {
     "sac": {"temperature_lr": 1e-3},
     "td3": {"exploration_noise": 0.2},
 }
-# tasks that want other values than the rest, by preset, task and algorithm
 TASKS: dict[tuple[str, str, str], Row] = {
     # Uniformly random actions cost more than an ant earns by living, which teaches it to fall at once; those of a new
     # policy do not. A shorter horizon is learned sooner. 10 minutes on one core: 1803, 2009, 851 so; 363, 458 with

@@ -223,7 +223,7 @@ def _name(run_dir: Path, which: str) -> str:
     if which == "latest":
         return next((f"step_{step}" for step in steps_saved(run_dir)), which)
     if which == "best":
-        return max(_ranks(run_dir), default=((0.0, 0.0), which))[1]
+        return max(_bests(run_dir), default=((0.0, 0.0), which))[1]
     return which
 
 
@@ -232,7 +232,7 @@ def rank_of(noted: Any) -> tuple[float, float]:
     return tuple(noted) if isinstance(noted, list) else (0.0, noted)
 
 
-def _ranks(run_dir: Path) -> Iterator[tuple[tuple[float, float], str]]:
+def _bests(run_dir: Path) -> Iterator[tuple[tuple[float, float], str]]:
     """The rank and the folder of each `best` that can be read."""
     for path in (run_dir / "checkpoints").glob("best_*"):
         with suppress(CheckpointError, KeyError):
