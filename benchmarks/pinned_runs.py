@@ -87,12 +87,15 @@ def call(cores: list[int], *command: str) -> str:
     return done.stdout
 
 
-def train(cores: list[int], *flags: str) -> Row:
-    """One training run: its configuration, what it made, the return of each last episode, and of evaluations before."""
+def train(cores: list[int], *flags: str, ranks: int = 1) -> Row:
+    """One training run: its configuration, what it made, the return of each last episode, and of evaluations before;
+    of several `ranks` under torchrun."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)) if ranks > 1 else ()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        script = Path(__file__).parents[1] / "scripts" / "train.py"
-        call(cores, str(script), *flags, "--checkpoint.every", "0", "--checkpoint.no-replay", "--run-dir", str(path))
+        script = str(Path(__file__).parents[1] / "scripts" / "train.py")
+        command = *launcher, script, *flags, "--checkpoint.every", "0", "--checkpoint.no-replay", "--run-dir", str(path)
+        call(cores, *command)
         final, rows = json.loads((path / "final.json").read_text()), read_metrics(path)
         evaluations = [row for row in rows if "eval/return" in row]
         minutes = elapsed_minutes(rows, [row["step"] for row in (*evaluations, rows[-1])])

@@ -7,13 +7,16 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from mjxrl.cli import train as command
+from mjxrl.learners import Learner
 from mjxrl.machine.ranks import Ranks
 from mjxrl.storage import checkpoint
 from mjxrl.training import meeting
@@ -22,6 +25,7 @@ from mjxrl.training.launch import train as launch
 from mjxrl.training.session import Session
 from mjxrl.worlds.faults import BROKE_DOWN
 from mjxrl.worlds.numpy_runner import NumpyRunner
+from mjxrl.worlds.worlds import StepResult
 from tests.helpers.forked_runs import Ended, resumed
 from tests.helpers.ranked import started, together
 from tests.helpers.small_runs import rows_of, small
@@ -172,6 +176,62 @@ def test_a_world_that_diverges_on_one_rank_is_counted_by_all(on_nan: str, status
     assert sum("--on-nan raise" in each.said for each in ended) == (on_nan == "raise")
     cases = safetensors.torch.load_file(path / "diverged.1.safetensors")
     assert cases["world"].tolist() == [4]  # the fifth of all, the first of this rank
+
+
+def sabotage(what: str, learner: Learner, ranks: Ranks) -> None:
+    """From now on one rank goes its own way in this; it still meets the others wherever they sum something."""
+    if what == "temperature":
+        together = ranks.mean_gradients
+
+        def partly(gradients: dict[str, Tensor], invalid: Tensor) -> dict[str, Tensor]:
+            return together(gradients, invalid) | {name: g for name, g in gradients.items() if name == "temperature"}
+
+        learner.updates._ranks = cast(Ranks, SimpleNamespace(mean_gradients=partly))
+    elif what == "statistics":
+        norm, sums = learner.norm, learner.norm._moments_over_ranks
+        norm._moments_over_ranks = lambda batch, mask: (sums(batch, mask), norm._moments(batch, mask))[1]
+    elif what == "reward scale":
+        largest = ranks.largest
+        learner.return_scale._ranks = cast(Ranks, SimpleNamespace(largest=lambda x: largest(x.clone())))
+    elif what == "a weight":
+        learner.algorithm.actor.flat.view(-1)[0] += 1e-7
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("temperature", "temperature_adam.exp_avg, temperature_adam.exp_avg_sq, log_alpha"),
+        ("statistics", "norm.mean, norm.var, norm.count"),
+        ("reward scale", "return_scale.largest"),
+        ("a weight", "actor.0.weight"),
+    ],
+)
+def test_a_rank_that_drifts_away_ends_the_run_at_the_next_log_line(what: str, named: str, tmp_path: Path) -> None:
+    """Both processes, told once and by name; up to the log line before it all was well."""
+    path = tmp_path / "run"
+    config = small("sac", **{**SETTINGS, "run_dir": path, "eval": {"final_episodes": 0, "every": 0}})
+    sys.argv = ["mjxrl-train"]
+
+    def work() -> int:
+        if command.torchrun.place().rank == 1:
+            observe, calls = Learner.observe, iter(range(10**6))
+
+            def from_the_twelfth_step(self: Learner, result: StepResult) -> None:
+                if next(calls) == 11:
+                    sabotage(what, self, self.norm._ranks)
+                observe(self, result)
+
+            Learner.observe = from_the_twelfth_step
+        command.parse_config = lambda argv: config  # type: ignore[assignment]
+        return command.main()
+
+    first, second = together(path.with_suffix(".log"), work)
+    assert (first.status, second.status) == (1, 1), (first, second)
+    errors = [line for line in first.said.splitlines() if line.startswith("error: ")]
+    told = "error: the ranks no longer hold the same learner: at 160 steps they differ in "
+    assert len(errors) == 1 and errors[0].startswith(told) and second.said == ""
+    assert named in errors[0] and "Traceback" not in first.said
+    assert [row["step"] for row in rows_of(path)] == ["80"] and not checkpoint.steps_saved(path)
 
 
 def test_what_one_is_refused_is_refused_in_one_line(tmp_path: Path) -> None:

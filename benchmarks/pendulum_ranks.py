@@ -1,0 +1,77 @@
+"""Does the same command learn alike on one process and on two? SAC on Pendulum-v1, equal seeds, equal transitions.
+
+    python benchmarks/pendulum_ranks.py --json benchmarks/results/pendulum_ranks.json --plot docs/pictures/ranks.png
+
+Every run is `mjxrl-train` with the flags of the report, by itself or under torchrun, all its processes on one core.
+Nothing is timed, so other work on the machine does no harm. Runs that the JSON file already holds are not repeated;
+`--seeds 0` only draws.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from pinned_runs import Row, complete, groups_of, mean, opened, train
+
+from mjxrl.machine import devices, versions
+
+GOAL = -200.0
+FLAGS = (
+    "--env Pendulum-v1 --algo sac --preset laptop --backend native --device cpu --total-steps 10000 "
+    "--learner.threads 1 --log.every 500 --eval.every 500 --eval.final-episodes 20"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    json: Path
+    """The raw figures: read first if it exists, written after every run."""
+    ranks: tuple[int, ...] = (1, 2)
+    """Numbers of processes."""
+    seeds: int = 3
+    """Runs with each number of them, with seeds 0, 1, ..."""
+    plot: Path | None = None
+    """Draw the curves into this file."""
+
+
+def main(options: Options) -> None:
+    new = {"flags": FLAGS, "device": devices.device_name("cpu"), "versions": versions.versions()}
+    report = opened(options.json, new, ("flags",))
+    keys = [{"ranks": ranks, "seed": seed} for seed in range(options.seeds) for ranks in options.ranks]
+
+    def run(key: Row, cores: list[int]) -> Row:
+        return train(cores, *FLAGS.split(), "--seed", str(key["seed"]), ranks=key["ranks"])
+
+    complete(report, options.json, keys, groups_of(1), run)
+    for made in sorted(report["runs"], key=lambda made: (made["ranks"], made["seed"])):
+        reached = next((f"{step:.0f}" for step, _, score in made["curve"] if score >= GOAL), "never")
+        print(f"{made['ranks']} ranks, seed {made['seed']}: {mean(made['returns']):.1f}; {GOAL:.0f} at {reached}")
+    if options.plot:
+        draw(report["runs"], options.plot)
+
+
+def draw(runs: list[Row], out: Path) -> None:
+    """The return of evaluations over transitions: the mean over seeds, and each seed fainter."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for ranks in sorted({run["ranks"] for run in runs}):
+        curves = [run["curve"] for run in runs if run["ranks"] == ranks]
+        steps = [step for step, _, _ in curves[0]]
+        means = [statistics.fmean(points) for points in zip(*([y for *_, y in curve] for curve in curves), strict=True)]
+        label = f"{ranks} process{'es' * (ranks > 1)}, mean of {len(curves)} seeds"
+        (line,) = axes.plot(steps, means, label=label, linewidth=2)
+        for curve in curves:
+            axes.plot(steps, [y for *_, y in curve], color=line.get_color(), alpha=0.35, linewidth=0.8)
+    axes.set(xlabel="transitions", ylabel="return of an evaluation", title="SAC on Pendulum-v1, the same command")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(out, dpi=110)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
