@@ -60,7 +60,8 @@ class Policy:
 
     Attributes:
         info: what it is of.
-        obs_size, action_size: widths O and A.
+        obs_size: O, the length of an observation.
+        action_size: A, the length of an action.
     """
 
     def __init__(self, info: PolicyInfo, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:

@@ -31,7 +31,8 @@ class VectorEnv(Worlds):
     Attributes:
         task: the task simulated.
         num_envs: N, the number of worlds.
-        obs_size, action_size: O and A, the lengths of an observation and of an action.
+        obs_size: O, the length of an observation.
+        action_size: A, the length of an action.
         device: where the tensors live.
         max_episode_steps: the task's time limit.
         state: everything that the next step depends on, in the backend's arrays.

@@ -137,7 +137,7 @@ def test_every_command_is_run_or_says_why_not() -> None:
         for page in PAGES
         for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
         for line in block.splitlines()
-        if language != "bash" and line.startswith(("mjxrl ", "python ", "make ", "pip "))
+        if language != "bash" and line.startswith(("mjxrl", "python ", "make ", "pip "))
     ]
     assert hidden == []
 
@@ -159,3 +159,17 @@ def test_flags_that_pages_name_are_there() -> None:
     }
     assert len(named) > 20
     assert [(page, word) for page, word in sorted(named) if word not in known] == []
+
+
+def test_files_that_pages_name_are_there() -> None:
+    """As a path from the root, or from mjxrl/; folders end in a slash, and those that a run makes are none of ours."""
+    rooms = "mjxrl|tests|benchmarks|scripts|docs|envs|" + "|".join(p.name for p in (ROOT / "mjxrl").iterdir())
+    named = {
+        (page.name, path)
+        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
+        for path in re.findall(rf"`((?:{rooms})/[\w./*-]*\w)(?:::\w+)?`", page.read_text())
+    }
+    assert len(named) > 40
+    assert [
+        (page, path) for page, path in sorted(named) if not ({*ROOT.glob(path)} | {*ROOT.glob(f"mjxrl/{path}")})
+    ] == []
