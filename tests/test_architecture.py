@@ -64,3 +64,22 @@ def test_files_are_short_and_nothing_lies_loose() -> None:
     long = [str(path.relative_to(ROOT)) for path in MODULES if len(path.read_text().splitlines()) > 300]
     loose = {path.name for path in (ROOT / "mjxrl").glob("*.py")} - {"__init__.py", "errors.py"}
     assert (long, loose) == ([], set())
+
+
+def test_text_files_are_utf_8_on_windows_too() -> None:
+    """Where nothing is said, Python takes the code page of the system."""
+    programs = [*MODULES, *(ROOT / "docs" / "tools").glob("*.py")]
+    calls = [(path, node) for path in programs for node in ast.walk(ast.parse(path.read_text())) if _opens_text(node)]
+    assert len(calls) > 30
+    silent = [(path, call.lineno) for path, call in calls if "encoding=" not in ast.unparse(call)]
+    assert silent == []
+
+
+def _opens_text(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    called = ast.unparse(node.func)
+    name = called.rpartition(".")[2]
+    return name in ("read_text", "write_text") or (
+        name == "open" and called != "os.open" and not re.search(r"'[rwax]b'", ast.unparse(node))
+    )

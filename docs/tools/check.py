@@ -64,18 +64,18 @@ def follow(page: Path) -> bool:
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as place:
         folder, program = Path(place), Path(home) / "bin" / "mjxrl"  # of this checkout, whatever is installed
         program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mjxrl.cli "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mjxrl.cli "$@"\n', encoding="utf-8")
         program.chmod(0o755)
         programs = os.pathsep.join(map(str, (program.parent, Path(sys.executable).parent, os.environ["PATH"])))
         environment = os.environ | {"HOME": home, "PATH": programs, "PYTHONPATH": str(ROOT)}
-        for step in steps(page.read_text()):
+        for step in steps(page.read_text(encoding="utf-8")):
             first = step.content.strip().splitlines()[0]
             if step.kind == "left out":
                 print(f"  left out, {step.about}: {first}", flush=True)
                 continue
             if step.kind == "write":
                 (folder / step.about).parent.mkdir(parents=True, exist_ok=True)
-                (folder / step.about).write_text(step.content)
+                (folder / step.about).write_text(step.content, encoding="utf-8")
                 continue
             words = ["bash", "-euo", "pipefail", "-c"] if step.kind == "bash" else [sys.executable, "-c"]
             started = time.monotonic()

@@ -55,7 +55,9 @@ def main(options: Options) -> int:
         raise SystemExit("error: no Chromium here: apt install chromium")
     pages = options.pages or tuple(sorted(path.name for path in SITE.glob("*.html")))
     options.out.mkdir(parents=True, exist_ok=True)
-    faults = [f"{name}: asks another machine" for name in pages if FOREIGN.search((SITE / name).read_text())]
+    faults = [
+        f"{name}: asks another machine" for name in pages if FOREIGN.search((SITE / name).read_text(encoding="utf-8"))
+    ]
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SITE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
@@ -70,7 +72,7 @@ def main(options: Options) -> int:
 
         for name in pages:
             probe = SITE / "probe.html"
-            probe.write_text(PROBE % name)
+            probe.write_text(PROBE % name, encoding="utf-8")
             text = ask("--dump-dom", f"{address}/probe.html")
             probe.unlink()
             found = json.loads(re.search(r"<pre>(.*)</pre>", text, re.DOTALL)[1])  # type: ignore[index]

@@ -28,7 +28,7 @@ METRICS = ("HalfCheetah-v5-td3", "FetchPush-v4-sac")  # runs whose columns are s
 
 def results() -> list[str]:
     """Scores after so many minutes: our best algorithm on each task and the best peer's, over at least three seeds."""
-    report = json.loads(LEARNING.read_text())
+    report = json.loads(LEARNING.read_text(encoding="utf-8"))
     scores: dict[tuple[str, str], list[float]] = {}
     for run in sorted(report["runs"], key=lambda run: run["seed"]):
         scores.setdefault((run["env"], run["who"]), []).append(statistics.fmean(run["returns"]))
@@ -69,14 +69,14 @@ def leaderboard() -> list[str]:
 
 def read(path: Path, env: str, goal: float) -> tuple[float, str, str, str, str, str] | None:
     """A row, with its minutes before it to sort by; None if it is of another task or falls short of the goal."""
-    score = json.loads(path.read_text())["trained"]
-    about: dict[str, Any] = json.loads((path.parent / "config.json").read_text())
+    score = json.loads(path.read_text(encoding="utf-8"))["trained"]
+    about: dict[str, Any] = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
     returns = score["returns"]
     if about["config"]["env"] != env or len(returns) < EPISODES or statistics.fmean(returns) < goal:
         return None
-    with (path.parent / "metrics.csv").open() as file:
+    with (path.parent / "metrics.csv").open(encoding="utf-8") as file:
         minutes = float(list(csv.DictReader(file))[-1]["time/elapsed_s"]) / 60
-    commit = (path.parent / "commit.txt").read_text().strip()[:9]
+    commit = (path.parent / "commit.txt").read_text(encoding="utf-8").strip()[:9]
     folder = f"benchmarks/results/leaderboard/{path.parent.name}"
     scored = f"{statistics.fmean(returns):.0f} ± {statistics.pstdev(returns):.0f}"
     return minutes, f"{minutes:.1f}", scored, about["resolved"]["device_name"], commit, folder
@@ -86,7 +86,7 @@ def ranges() -> list[str]:
     """What each column of metrics.csv was in the second half of healthy runs: from its 10 % to its 90 % quantile."""
     runs = []
     for name in METRICS:
-        with (RESULTS / "metrics" / f"{name}.csv").open() as file:
+        with (RESULTS / "metrics" / f"{name}.csv").open(encoding="utf-8") as file:
             runs.append(list(csv.DictReader(file)))
     columns = sorted({column for rows in runs for column in rows[0]} - {"step", "updates"})
     columns = [column for column in columns if not column.startswith(("time/", "reward/"))]
@@ -108,7 +108,7 @@ def span(rows: list[dict[str, str]], column: str) -> str:
 def fetch() -> list[str]:
     """Where the arm gets: each task, algorithm and length of a run, over its seeds."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for run in json.loads(FETCH.read_text()).values():
+    for run in json.loads(FETCH.read_text(encoding="utf-8")).values():
         config = run["config"]["config"]
         minutes, steps = config["max_minutes"], config["total_steps"]
         length = f"{steps:,} transitions" if minutes is None else f"{minutes:.0f} minutes"
@@ -146,11 +146,11 @@ def main() -> int:
     """Write or check; returns the exit status."""
     stale = []
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if filled(text) != text:
             stale.append(path)
             if "--check" not in sys.argv:
-                path.write_text(filled(text))
+                path.write_text(filled(text), encoding="utf-8")
     print(*(f"{path.relative_to(ROOT)}: its tables are new" for path in stale), sep="\n")
     return 1 if stale and "--check" in sys.argv else 0
 

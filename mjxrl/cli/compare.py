@@ -47,9 +47,9 @@ def main() -> int:
     headings, *rows = cells = comparison.table([comparison.summary(name, path) for name, path in places.items()])
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "table.md").write_text(comparison.markdown(cells))
+        (options.out / "table.md").write_text(comparison.markdown(cells), encoding="utf-8")
         numbers = {name: comparison.raw(path) for name, path in places.items()}
-        (options.out / "runs.json").write_text(json.dumps(numbers, separators=(",", ":")) + "\n")
+        (options.out / "runs.json").write_text(json.dumps(numbers, separators=(",", ":")) + "\n", encoding="utf-8")
         plot_comparison(places, options.out / "curves.png")
     except OSError as error:
         refuse([f"--out {options.out}: cannot be written: {error.strerror}"])

@@ -18,5 +18,5 @@ def main() -> int:
         found = do(job, parse_config(job["flags"], "mjxrl-benchmark"))
     except (RunError, UnavailableError) as error:
         refuse([str(error)])
-    Path(job["out"]).write_text(json.dumps(found, default=str))
+    Path(job["out"]).write_text(json.dumps(found, default=str), encoding="utf-8")
     return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import shutil
 import sys
@@ -114,6 +115,9 @@ def parse(
     Args:
         positional: the field that gets the words which belong to no flag.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a code page of Windows' may lack what is printed, such as ±
     if torchrun.place().size > 1 and prog != TRAIN:
         refuse([f"{prog}: allowed: in one process; torchrun is for {TRAIN}"])
     if any(word in ("-h", "--help") for word in argv):

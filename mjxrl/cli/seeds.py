@@ -70,7 +70,10 @@ def report(folder: Path, seeds: list[int]) -> None:
     from mjxrl.reporting.plotting import plot_seeds
 
     runs = [folder / f"seed_{seed}" for seed in seeds]
-    scores = [json.loads((run / "final.json").read_text()).get("trained", {}).get("mean_return") for run in runs]
+    scores = [
+        json.loads((run / "final.json").read_text(encoding="utf-8")).get("trained", {}).get("mean_return")
+        for run in runs
+    ]
     known = [score for score in scores if score is not None]
     content = {"seeds": seeds, "mean_returns": scores}
     if known:

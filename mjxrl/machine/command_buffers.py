@@ -44,13 +44,13 @@ def problem(cache: Path | None) -> str | None:
         else:
             verdicts[key] = None if found.stdout == without.stdout else "the check has other results"
         if path:
-            path.write_text(json.dumps(verdicts, indent=1) + "\n")
+            path.write_text(json.dumps(verdicts, indent=1) + "\n", encoding="utf-8")
     return verdicts[key]
 
 
 def _read(path: Path | None) -> dict[str, str | None]:
     try:
-        return dict(json.loads(path.read_text())) if path else {}
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
     except (OSError, ValueError):  # there is none yet, or another process is writing it
         return {}
 

@@ -30,7 +30,7 @@ def profiled(iterations: int) -> Iterator[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))
-        found.update(kernel_time(json.loads(path.read_text())["traceEvents"], iterations))
+        found.update(kernel_time(json.loads(path.read_text(encoding="utf-8"))["traceEvents"], iterations))
 
 
 def kernel_time(events: list[dict[str, Any]], iterations: int) -> dict[str, float]:

@@ -156,7 +156,7 @@ def in_process(
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise FailedError(lines[-1].removeprefix("error: "))
-        return json.loads(out.read_text())
+        return json.loads(out.read_text(encoding="utf-8"))
 
 
 def _load_average() -> tuple[float, ...] | None:

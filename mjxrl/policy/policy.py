@@ -139,7 +139,7 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Policy:
     folder = Path(path)
     folder = folder if folder.is_dir() else folder.parent
     try:
-        content, data = json.loads((folder / INFO).read_text()), (folder / TENSORS).read_bytes()
+        content, data = json.loads((folder / INFO).read_text(encoding="utf-8")), (folder / TENSORS).read_bytes()
         format_, expected = content.pop("format"), content.pop("sha256")
         if format_ not in (1, 2, FORMAT):
             raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1, 2, {FORMAT}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mjxrl.errors import UnavailableError
+from mjxrl.storage.files import replace
 
 WITHOUT_ENCODER = "films are encoded by imageio-ffmpeg: pip install 'mjxrl[film]'"
 
@@ -46,7 +46,7 @@ def write_video(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
         said = process.communicate()[1].decode(errors="replace")
         if process.returncode:
             raise OSError(f"{path} was not encoded: {' '.join(said.split())}")
-        os.replace(aside, path)
+        replace(aside, path)
     finally:
         if process.poll() is None:
             process.kill()

@@ -54,7 +54,7 @@ def summary(name: str, run_dir: Path) -> Summary:
     """
     rows, final = read_metrics(run_dir), run_dir / "final.json"
     steps = max((row["step"] for row in rows if "time/elapsed_s" in row), default=0.0)
-    score = json.loads(final.read_text()).get("trained", {}) if final.is_file() else {}
+    score = json.loads(final.read_text(encoding="utf-8")).get("trained", {}) if final.is_file() else {}
     return Summary(name, score, float(elapsed_minutes(rows, [steps])[0]), steps)
 
 
@@ -67,7 +67,7 @@ def raw(run_dir: Path) -> dict[str, Any]:
     kept = {}
     for name in ("config.json", "final.json"):
         if (run_dir / name).is_file():
-            kept[name.removesuffix(".json")] = json.loads((run_dir / name).read_text())
+            kept[name.removesuffix(".json")] = json.loads((run_dir / name).read_text(encoding="utf-8"))
     shown = ("step", "time/elapsed_s")
     rows = [{k: v for k, v in row.items() if k in shown or k.startswith("eval/")} for row in read_metrics(run_dir)]
     return {**kept, "evaluations": [row for row in rows if "eval/return" in row]}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from mjxrl.storage.files import replace
 
 STEP = "step"
 
@@ -21,13 +22,13 @@ class CsvFile:
         if resume_step is not None and path.exists():
             self._columns, kept = _read(path)
             if self._columns[0] != STEP:  # not ours, or damaged: it is put aside, not lost
-                os.replace(path, path.with_suffix(".damaged.csv"))
+                replace(path, path.with_suffix(".damaged.csv"))
                 self._columns, kept = [STEP], []
             kept = [row for row in kept if int(row[STEP]) <= resume_step]
             self._rewrite(kept)
         else:
-            path.open("x").close()  # never over another run's
-        self._file = path.open("a", newline="")
+            path.open("x", encoding="utf-8").close()  # never over another run's
+        self._file = path.open("a", newline="", encoding="utf-8")
         self._empty = not kept
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
@@ -38,7 +39,7 @@ class CsvFile:
             rows = _read(self._path)[1]
             self._columns = self._columns + new
             self._rewrite(rows)
-            self._file = self._path.open("a", newline="")
+            self._file = self._path.open("a", newline="", encoding="utf-8")
             self._empty = False
         cells = {STEP: str(step)} | {name: repr(value) for name, value in row.items()}
         self._file.write(_lines([[cells.get(name, "") for name in self._columns]]))
@@ -51,8 +52,8 @@ class CsvFile:
         """Replace the file in one go, so that a reader or a crash never sees half of it."""
         aside = self._path.with_name(self._path.name + ".tmp")
         lines = [self._columns] + [[row.get(name, "") for name in self._columns] for row in rows]
-        aside.write_text(_lines(lines), newline="")
-        os.replace(aside, self._path)
+        aside.write_text(_lines(lines), newline="", encoding="utf-8")
+        replace(aside, self._path)
 
 
 def _lines(rows: list[list[str]]) -> str:
@@ -63,7 +64,7 @@ def _lines(rows: list[list[str]]) -> str:
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a metrics.csv; a line that a crash cut short or that was damaged is left out."""
-    whole, _, _ = path.read_text(errors="replace").rpartition("\n")
+    whole, _, _ = path.read_text(errors="replace", encoding="utf-8").rpartition("\n")
     lines = list(csv.reader(whole.splitlines()))
     columns = lines[0] if lines else [STEP]
     whole_lines = (line for line in lines[1:] if len(line) == len(columns) and _numbers(line))

@@ -122,5 +122,5 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     Raises:
         FileNotFoundError: the run has none.
     """
-    with (run_dir / "metrics.csv").open(newline="") as file:
+    with (run_dir / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]

@@ -33,12 +33,12 @@ class WandbRun:
         known = run_dir / "wandb" / "id"
         if not known.exists():
             known.parent.mkdir(parents=True, exist_ok=True)
-            known.write_text(secrets.token_hex(4))
+            known.write_text(secrets.token_hex(4), encoding="utf-8")
         try:
             self._run = wandb.init(
                 project=project,
                 name=run_dir.absolute().name,
-                id=known.read_text(),
+                id=known.read_text(encoding="utf-8"),
                 resume="allow",
                 dir=run_dir,
                 config=dict(options),

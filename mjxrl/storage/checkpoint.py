@@ -14,7 +14,6 @@ whatever interrupts a writer leaves what was there before.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -27,7 +26,7 @@ from torch import Tensor
 from mjxrl.errors import CheckpointError
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.storage import tensor_file
-from mjxrl.storage.files import digest, sync_folder, write_atomically
+from mjxrl.storage.files import digest, replace, sync_folder, write_atomically
 from mjxrl.storage.tensor_file import Stream
 
 T = TypeVar("T")
@@ -85,7 +84,7 @@ def save(
             manifest["manifest_sha256"] = digest(manifest)
             write_atomically(aside / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
             shutil.rmtree(final, ignore_errors=True)
-            os.replace(aside, final)
+            replace(aside, final)
 
     try:
         _on_all(ranks, begin)
@@ -197,7 +196,7 @@ def read_manifest(run_dir: Path, which: str, expect: Mapping[str, Any]) -> dict[
         present = ", ".join(f"step_{step}" for step in steps_saved(run_dir)) or "none, nothing was saved there"
         raise CheckpointError(f"{run_dir} has no checkpoint {which!r}: allowed: {present}")
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         format_, expected = manifest["format"], manifest.pop("manifest_sha256", None)
         if not isinstance(manifest["sha256"], dict):
             raise TypeError

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    replace(aside, path)
     sync_folder(path.parent)
+
+
+def replace(aside: Path, path: Path) -> None:
+    """Rename a file or a folder. On Windows what somebody has open cannot be replaced, be it `mjxrl plot` or a virus
+    scanner, so it is tried for two and a half seconds there.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    for pause_s in [0.01 * 2**nth for nth in range(8)] if os.name == "nt" else []:
+        try:
+            return os.replace(aside, path)
+        except PermissionError:
+            time.sleep(pause_s)
+    return os.replace(aside, path)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def create(config: Config) -> Path:
 def note(path: Path, config: Config, resolved: dict[str, Any]) -> None:
     """Write `config.json`: every option, what `auto` became, versions, device, and the same of each earlier start."""
     file = path / CONFIG
-    earlier = json.loads(file.read_text()) if file.exists() else None
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     history = [*earlier.pop("earlier", []), earlier] if earlier else []
     options = options_of(config)
     if not isinstance(config.task, GymnasiumEnv):
@@ -69,7 +69,7 @@ def locked(path: Path) -> Iterator[list[str]]:
     Raises:
         RunError: another process holds it.
     """
-    with (path / ".lock").open("w") as file:
+    with (path / ".lock").open("w", encoding="utf-8") as file:
         try:
             taken = locks.take(file)
         except BlockingIOError:
@@ -133,7 +133,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The options in a run's config.json, and what it says of the task that was trained (the first runs: nothing)."""
     file = path / CONFIG
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         options = content["config"]
         expected = content.get("sha256", digest(options))
         if digest(options) != expected:

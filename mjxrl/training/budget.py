@@ -220,7 +220,7 @@ def jax_bytes() -> float:
 
 def _available_ram() -> float:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return math.inf  # not Linux: nobody says
@@ -228,9 +228,10 @@ def _available_ram() -> float:
 
 def _own_groups() -> list[str]:
     try:
-        return [line.rpartition(":")[2].strip("/") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
+    return [line.rpartition(":")[2].strip("/") for line in lines]
 
 
 def _group_limits(root: Path, groups: list[str]) -> Iterator[float]:
@@ -245,8 +246,8 @@ def _group_limits(root: Path, groups: list[str]) -> Iterator[float]:
 
 def _left(folder: Path, limit: str, used: str, cache: str) -> Iterator[float]:
     try:
-        most, now = float((folder / limit).read_text()), float((folder / used).read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        most, now = (float((folder / file).read_text(encoding="utf-8")) for file in (limit, used))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError):  # no such group, or "max": no limit
         return
     yield most - now + float(stat.get(cache, 0))  # the kernel gives up cached files first

@@ -29,7 +29,7 @@ def one_speaks(ranks: Ranks) -> Iterator[None]:
     if ranks.leads:
         yield
         return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
 
 

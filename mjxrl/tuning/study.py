@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -149,13 +150,12 @@ def _train(path: Path, words: list[str], minutes: float, behind: Callable[[int, 
     shutil.rmtree(path, ignore_errors=True)  # half of a run, whose time nobody knows
     path.parent.mkdir(exist_ok=True)
     reported: set[int] = set()
-    with path.with_suffix(".log").open("w") as log:
+    with path.with_suffix(".log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen([sys.executable, "-c", _TRAIN, *words], stdout=log, stderr=subprocess.STDOUT)
         given_up = False
         while process.poll() is None:
             time.sleep(POLL_S)
-            rows = read_metrics(path) if (path / "metrics.csv").exists() else []
-            for part, value in curve(rows, minutes).items():
+            for part, value in curve(_rows(path), minutes).items():
                 if part not in reported and not given_up:
                     reported.add(part)
                     given_up = behind(part, value)
@@ -164,8 +164,17 @@ def _train(path: Path, words: list[str], minutes: float, behind: Callable[[int, 
     if not given_up and process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         raise KeyboardInterrupt
     if process.returncode == 2:
-        raise RunError(path.with_suffix(".log").read_text().strip().rpartition("error: ")[2])
+        raise RunError(
+            path.with_suffix(".log").read_text(encoding="utf-8", errors="replace").strip().rpartition("error: ")[2]
+        )
     return _score(path) if _done(path) and not given_up else None
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """Its metrics so far; none before the first, nor on Windows in the moment in which the run renames them."""
+    with suppress(FileNotFoundError, PermissionError):
+        return read_metrics(path)
+    return []
 
 
 def _done(path: Path) -> bool:
@@ -173,4 +182,4 @@ def _done(path: Path) -> bool:
 
 
 def _score(path: Path) -> float | None:
-    return json.loads((path / "final.json").read_text())["trained"]["mean_return"]
+    return json.loads((path / "final.json").read_text(encoding="utf-8"))["trained"]["mean_return"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -290,3 +291,11 @@ def test_help_shows_the_real_defaults(capsys: pytest.CaptureFixture[str]) -> Non
         assert f"Gradient updates per vectorized step (`--num-envs` transitions). (default: {updates})" in shown
         assert "uniformly random actions before the first update. (default: 900)" in shown
         assert "--algo {td3,sac}" in shown and "--physics.accuracy {exact,fast}" in shown
+
+
+def test_what_a_code_page_of_windows_lacks_ends_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="cp932"))
+    parse_config(["--env", "Pendulum-v1"])
+    print("1 \u00b1 2 \u00b7 3", flush=True)
+    assert shown.getvalue().decode("cp932") == "1 \u00b1 2 ? 3\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "os", there)
     monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
     monkeypatch.setitem(sys.modules, "msvcrt", Msvcrt())
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
 
 
 @pytest.mark.usefixtures("windows")
@@ -69,3 +71,19 @@ def test_files_are_replaced_where_a_folder_cannot_be_forced_to_the_disk(tmp_path
     for content in (b"one", b"two"):
         files.write_atomically(tmp_path / "file", content)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"two"]
+
+
+@pytest.mark.usefixtures("windows")
+@pytest.mark.parametrize(("readers", "replaced"), [(3, True), (100, False)])
+def test_a_file_that_somebody_has_open_is_replaced_a_little_later(tmp_path: Path, readers: int, replaced: bool) -> None:
+    left = [PermissionError(errno.EACCES, "used by another process")] * readers
+
+    def while_it_is_read(aside: Path, path: Path) -> None:
+        if left:
+            raise left.pop()
+        os.replace(aside, path)
+
+    files.os.replace = while_it_is_read  # the stand-in's
+    with nullcontext() if replaced else pytest.raises(PermissionError, match="another process"):
+        files.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").exists() == replaced
