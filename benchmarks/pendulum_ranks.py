@@ -20,8 +20,8 @@ from mjxrl.machine import devices, versions
 
 GOAL = -200.0
 FLAGS = (
-    "--env Pendulum-v1 --algo sac --preset laptop --backend native --device cpu --total-steps 10000 "
-    "--learner.threads 1 --log.every 500 --eval.every 500 --eval.final-episodes 20"
+    "--env Pendulum-v1 --algo sac --preset laptop --backend native --device cpu --total-steps 6000 "
+    "--learner.threads 1 --log.every 500 --eval.every 500 --eval.final-episodes 10"
 )
 
 

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from mjxrl.cli.flags import last_value, split, taken
 from mjxrl.cli.parse import parse, parse_config, refuse
-from mjxrl.config.rules import RULES, problem
+from mjxrl.config.presets import merged
+from mjxrl.config.rules import RULES, problem, validate_place
 from mjxrl.machine import devices
-from mjxrl.measurement.report import SECTIONS, benchmark
+from mjxrl.machine.torchrun import Place
+from mjxrl.measurement.report import BY_DEFAULT, SECTIONS, benchmark
 from mjxrl.measurement.tables import show
 from mjxrl.storage.files import write_atomically
 
@@ -23,13 +25,16 @@ TAKEN = ("--run-dir", "--resume", "--init-from")  # flags of mjxrl-train that ma
 
 @dataclass(frozen=True)
 class Options:
-    """Measure start-up, physics, learner, training, memory, sampling and scaling; `--env`, `--algo`, `--backend`,
-    `--preset` and every other flag of mjxrl-train choose what is measured (mjxrl-train --help lists them)."""
+    """Measure start-up, physics, learner, training, memory, sampling and scaling, or with --sections ranks one run on
+    several processes; `--env`, `--algo`, `--backend`, `--preset` and every other flag of mjxrl-train choose what is
+    measured (mjxrl-train --help lists them)."""
 
     num_envs: str = ""
     """Numbers of worlds, as in 64,256,1024; by default that of mjxrl-train. The first counts for start-up, sampling."""
-    sections: str = ",".join(SECTIONS)
-    """What to measure."""
+    sections: str = ",".join(BY_DEFAULT)
+    """What to measure; also: ranks."""
+    ranks: int = 2
+    """Processes, on this machine, that share a run in section ranks."""
     repeats: int = 7
     """Interleaved repeats of every measurement (start-up: 3 at most)."""
     seconds: float = 1.0
@@ -63,6 +68,7 @@ def main() -> int:
             seconds=options.seconds,
             device=devices.resolve_device(last_value(words, "--device") or "auto"),
             say=lambda line: progress.print(line, highlight=False, markup=False),
+            ranks=options.ranks,
         )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -94,6 +100,8 @@ def parse_options(argv: list[str], prog: str = "mjxrl-benchmark") -> Plan:
         problems.append(problem("repeats", options.repeats, RULES["num_envs"].allowed))
     if not 0 < options.seconds < float("inf"):
         problems.append(problem("seconds", options.seconds, "a finite number, above 0"))
+    if options.ranks < 2:
+        problems.append(problem("ranks", options.ranks, "a whole number, at least 2"))
     problems += _bad_files(options)
     if options.plot and "scaling" not in sections:
         problems.append(f"--plot {options.plot}: allowed: only with scaling among --sections")
@@ -106,6 +114,10 @@ def parse_options(argv: list[str], prog: str = "mjxrl-benchmark") -> Plan:
         config = parse_config(words, prog)
         if config.backend == "gymnasium":
             refuse([problem("env", config.env, "tasks of ours: what Gymnasium steps has no bare loop to compare with")])
+        if "ranks" in sections:
+            eager = merged(config, {"learner": {"graphs": False}})  # as several processes have it by default
+            if problems := validate_place(eager, Place(size=options.ranks)):
+                refuse(problems)
     return Plan(options, sections, flags)
 
 

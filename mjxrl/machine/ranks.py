@@ -116,6 +116,12 @@ class Ranks:
         self._vote = self._reduce(vote, dist.ReduceOp.MAX, None, later=True), vote
         return before is not None and bool(_waited_for(before))
 
+    def last_vote(self) -> None:
+        """The loop that asked `any_soon` is over: the first call of the next one knows nothing of it."""
+        if self._vote is not None:
+            _waited_for(self._vote)
+            self._vote = None
+
     def gathered(self, value: Any) -> list[Any]:
         """Every rank's value, in terms of JSON, in the order of ranks, on all of them."""
         if self.size == 1:

@@ -41,6 +41,13 @@ def place() -> Place:
     )
 
 
+def on_one_machine(size: int, port: int) -> list[dict[str, str]]:
+    """What each of a run's processes is told where all are on this machine and meet at that port of it."""
+    common = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    each = [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in range(size)]
+    return [{name: str(value) for name, value in told.items()} for told in each]
+
+
 def take_own_gpu() -> None:
     """Leave this process the one GPU that is its own, as device 0; call it before anything looks for one.
 

@@ -12,6 +12,7 @@ import torch
 
 from mjxrl.config.presets import merged
 from mjxrl.machine import threads
+from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.measurement.kernels import profiled
 from mjxrl.measurement.setting import Setting, fill
 from mjxrl.measurement.timing import Contestant, calls_in, rates, ratios, sample, timed
@@ -42,18 +43,19 @@ class Script(Stop):
         return next(self._steps, self) is self
 
 
-def run_trainer(setting: Setting, script: Callable[[Trainer], Iterator[None]]) -> None:
-    """Run the trainer, with a full replay, under the control of `script`; what it writes is thrown away."""
+def run_trainer(setting: Setting, script: Callable[[Trainer], Iterator[None]], ranks: Ranks = ALONE) -> None:
+    """Run the trainer, with a full replay, under the control of `script`; what it writes is thrown away. Of several
+    `ranks` all do so, with scripts of the same length."""
     config = merged(setting.config, UNDISTURBED)
     with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder:
-        path = Path(folder)
-        trainer = Trainer(*make_worlds(config, setting.machine), config, path)
+        path = Path(ranks.from_first(folder))
+        trainer = Trainer(*make_worlds(config, setting.machine, ranks), config, path, ranks)
 
         def filled() -> Iterator[None]:
             fill(trainer.session.replay)
             yield from script(trainer)
 
-        with MetricsLogger(path, total_steps=config.total_steps, max_minutes=None) as logger:
+        with MetricsLogger(path, total_steps=config.total_steps, max_minutes=None, leads=ranks.leads) as logger:
             trainer.run(logger, Script(filled()))
 
 

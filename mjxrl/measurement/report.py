@@ -7,22 +7,28 @@ memory, say) costs only its own row, and peaks of memory are its own.
 from __future__ import annotations
 
 import json
+import math
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import mjxrl
-from mjxrl.machine import devices, threads, versions
+from mjxrl.machine import devices, threads, torchrun, versions
 from mjxrl.measurement.startup import CACHES
 from mjxrl.measurement.timing import sample
 from mjxrl.measurement.worker import Job
 
-SECTIONS = ("startup", "physics", "learner", "end-to-end", "memory", "sampling", "scaling")
+BY_DEFAULT = ("startup", "physics", "learner", "end-to-end", "memory", "sampling", "scaling")
+SECTIONS = (*BY_DEFAULT, "ranks")
+PATIENCE = 10.0  # seconds in which the others must end after one of several processes failed
+POLL = 0.02  # seconds between two looks at them
 PAIRS = 3  # of start-ups, cold and warm; fewer if fewer repeats are asked for
 
 _CODE = "import sys; sys.path.append(sys.argv[1]); from mjxrl.cli.measure import main; sys.exit(main())"
@@ -40,16 +46,18 @@ def benchmark(
     seconds: float,
     device: str,
     say: Callable[[str], None],
+    ranks: int = 2,
 ) -> dict[str, Any]:
     """Measure `sections` of `SECTIONS` for each number of worlds.
 
     Args:
-        flags: the configuration for each number of worlds, as `mjxrl-train` reads it. Start-up and sampling are
-            measured for the first number only.
+        flags: the configuration for each number of worlds, as `mjxrl-train` reads it. Start-up, sampling and ranks
+            are measured for the first number only.
         repeats: of every measurement.
         seconds: that a repeat takes, about.
         device: as resolved, "cpu" or "cuda"; for its name.
         say: told what is measured next.
+        ranks: processes that share a run in the section of that name.
 
     Returns:
         What goes into the JSON file; "failures" lists what could not be measured.
@@ -76,6 +84,12 @@ def benchmark(
     def measured(section: list[str], words: list[str]) -> dict[str, Any]:
         return in_process(section, words, repeats, seconds)
 
+    def of_ranks() -> dict[str, Any]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            places = torchrun.on_one_machine(ranks, free.getsockname()[1])
+        return in_processes(["ranks"], first, repeats, seconds, places)[0]
+
     first = next(iter(flags.values()))
     if "startup" in sections:
         report["startup"] = attempt("start-up, cold and warm", lambda: startup(first, min(repeats, PAIRS)))
@@ -93,6 +107,9 @@ def benchmark(
     if "sampling" in sections:
         found = attempt("sampling", lambda: measured(["sampling"], first)) or {}
         report["sampling"] = found.get("sampling")
+    if "ranks" in sections:
+        found = attempt(f"{ranks} processes", of_ranks) or {}
+        report["ranks"] = found.get("ranks")
     if "scaling" in sections:
         report["scaling"] = scaling(report["worlds"])
     report["load_average_after"] = _load_average()
@@ -134,29 +151,72 @@ def in_process(
     Raises:
         FailedError: it failed.
     """
+    return in_processes(section, flags, repeats, seconds, [environment or {}])[0]
+
+
+def in_processes(
+    section: list[str], flags: list[str], repeats: int, seconds: float, environments: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """What fresh processes find, one for each environment, which run at once.
+
+    Raises:
+        FailedError: one failed.
+    """
     root = str(Path(mjxrl.__file__).parents[1])  # for a checkout that is not installed
-    with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder:
-        out = Path(folder) / "result.json"
-        job: Job = {
-            "section": section,
-            "flags": flags,
-            "repeats": repeats,
-            "seconds": seconds,
-            "spawned": time.time(),
-            "out": str(out),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", _CODE, root],
-            input=json.dumps(job),
-            text=True,
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise FailedError(lines[-1].removeprefix("error: "))
-        return json.loads(out.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder, ExitStack() as opened:
+        outs = [Path(folder) / f"{k}.json" for k in range(len(environments))]
+        errors = [
+            opened.enter_context(out.with_suffix(".err").open("w+", encoding="utf-8", errors="replace")) for out in outs
+        ]
+        processes: list[subprocess.Popen[str]] = []
+        for out, error, environment in zip(outs, errors, environments, strict=True):
+            job: Job = {
+                "section": section,
+                "flags": flags,
+                "repeats": repeats,
+                "seconds": seconds,
+                "spawned": time.time(),
+                "out": str(out),
+            }
+            process = subprocess.Popen(
+                [sys.executable, "-c", _CODE, root],
+                stdin=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **environment},
+                stdout=subprocess.DEVNULL,
+                stderr=error,
+            )
+            processes.append(opened.enter_context(process))
+            opened.callback(process.kill)
+            assert process.stdin is not None
+            with process.stdin as stdin:
+                stdin.write(json.dumps(job))
+        if failed := _failed(processes):
+            said = [line for k in failed if (line := _last_line(errors[k]))]
+            raise FailedError(said[0] if said else f"exit status {processes[failed[0]].returncode}")
+        return [json.loads(out.read_text(encoding="utf-8")) for out in outs]
+
+
+def _failed(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
+    """Wait until all have ended; which of them failed, the first one first. Those that wait for one that has failed
+    have some seconds to notice."""
+    failed: dict[int, None] = {}
+    end = math.inf
+    while len(failed) < len(processes) and time.monotonic() < end:
+        statuses = [process.poll() for process in processes]
+        failed |= {k: None for k, status in enumerate(statuses) if status}
+        if None not in statuses:
+            break
+        if failed:
+            end = min(end, time.monotonic() + PATIENCE)
+        time.sleep(POLL)
+    return list(failed)
+
+
+def _last_line(file: IO[str]) -> str:
+    file.seek(0)
+    lines = file.read().strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else ""
 
 
 def _load_average() -> tuple[float, ...] | None:

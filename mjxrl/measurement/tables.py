@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -58,6 +58,22 @@ _SCALING: dict[str, tuple[str, tuple[str, float]]] = {
 }
 
 
+_RANKS: dict[str, tuple[str, tuple[str, float]]] = {
+    "single.iteration_s": ("iteration: one process by itself", _MS),
+    "separate.iteration_s": ("iteration: separate runs at once", _MS),
+    "together.iteration_s": ("iteration: one run on all", _MS),
+    "single.processor_s": ("processor time: one process by itself", _MS),
+    "separate.processor_s": ("processor time: separate runs, each", _MS),
+    "together.processor_s": ("processor time: one run, each process", _MS),
+    "weak_scaling_by_processor_time": ("weak scaling by processor time: separate / together", _RATIO),
+    "weak_scaling_by_time": ("weak scaling by time: separate / together", _RATIO),
+    "together.sums": ("sums per iteration", _RATIO),
+    "together.bytes": ("bytes summed per iteration", ("MB", 1e-6)),
+    "share_in_sums": ("share of an iteration in sums, waiting included", _SHARE),
+    "share_of_processor_time_in_sums": ("share of processor time in sums", _SHARE),
+}
+
+
 def show(report: Mapping[str, Any], console: Console) -> None:
     """Print the report."""
     console.print(f"{report['device']}, {report['cores']} cores; " + ", ".join(
@@ -70,6 +86,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         console.print(_worlds(found))
     if report.get("sampling"):
         console.print(_sampling(report["sampling"]))
+    for table in _ranks(report["ranks"]) if report.get("ranks") else ():
+        console.print(table)
     if report.get("scaling"):
         table = Table(
             *(title for title, _ in _SCALING.values()),
@@ -110,6 +128,19 @@ def _sampling(found: Mapping[str, Any]) -> Table:
     if "largest_against_smallest" in found:
         table.add_row("largest / smallest", *_cells(found["largest_against_smallest"], _RATIO))
     return table
+
+
+def _ranks(found: Mapping[str, Any]) -> Iterator[Table]:
+    each = f"each {found['num_envs']} worlds, batch {found['batch_size']}, {found['updates_per_step']} updates"
+    table = Table("", "median", "range", title=f"{found['size']} processes, {each}, preset {found['preset']}")
+    for path, (label, unit) in _RANKS.items():
+        table.add_row(label, *_cells(_at(found, path.split(".")), unit))
+    yield table
+    table = Table("preset", "gradients of", "bytes", "sum", "", "processor", title=f"sums over {found['size']} ranks")
+    for row in found["all_reduce"]:
+        times = *_cells(row["sum_s"], _MS), _cells(row["processor_s"], _MS)[0]
+        table.add_row(f"{row['preset']} {row['algo'].upper()}", row["of"], _number(row["bytes"]), *times)
+    yield table
 
 
 def _at(found: Any, path: Iterable[str]) -> Any:

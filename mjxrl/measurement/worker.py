@@ -30,11 +30,16 @@ def do(job: Job, config: Config) -> dict[str, Any]:
     Raises:
         UnavailableError: the device or the backend asked for is not there.
         RunError: the run would not fit into memory.
+        PeerError: another process that measures with this one has ended.
     """
     if job["section"] == ["startup"]:
         from mjxrl.measurement import startup
 
         return {"startup": startup.measure(config, job["spawned"])}
+    if job["section"] == ["ranks"]:
+        from mjxrl.measurement import ranks
+
+        return {"ranks": {"flags": job["flags"], **ranks.measure(config, job["repeats"], job["seconds"])}}
     from mjxrl.measurement import end_to_end, learner, memory_use, physics, sampling
     from mjxrl.measurement.setting import set_up
 

@@ -29,7 +29,8 @@ class Stop:
         self._deadline = time.monotonic() + self._seconds
 
     def agree(self, ranks: Ranks) -> None:
-        """Where one rank is to stop, all are, and for the same reason."""
+        """The loop has ended. Where one rank is to stop, all are, and for the same reason."""
+        ranks.last_vote()
         said = ranks.gathered([self.signal, bool(self)])
         signals = [signal.Signals(number) for number, _ in said if number is not None]
         self.signal = signals[0] if signals else None

@@ -20,7 +20,7 @@ from mjxrl.config.presets import default_config, merged
 from mjxrl.envs import task_class
 from mjxrl.machine import devices
 from mjxrl.measurement import end_to_end, learner, memory_use, physics, sampling, startup
-from mjxrl.measurement.report import SECTIONS, FailedError, benchmark, scaling
+from mjxrl.measurement.report import BY_DEFAULT, SECTIONS, FailedError, benchmark, scaling
 from mjxrl.measurement.setting import Setting
 from mjxrl.measurement.tables import show
 from mjxrl.training import budget
@@ -97,7 +97,7 @@ def test_sections_share_processes_and_the_rest_goes_on(monkeypatch: pytest.Monke
         return {"num_envs": 2, "preset": "fast", "updates_per_step": 8, "batch_size": 16, "sampling": "flat"}
 
     monkeypatch.setattr("mjxrl.measurement.report.in_process", in_process)
-    report = benchmark({2: ["a"], 4: ["b"]}, SECTIONS, repeats=2, seconds=1.0, device="cpu", say=lambda line: None)
+    report = benchmark({2: ["a"], 4: ["b"]}, BY_DEFAULT, repeats=2, seconds=1.0, device="cpu", say=lambda line: None)
     together = ["end_to_end", "physics", "learner"]
     each = [(together, ["a"]), (["memory"], ["a"]), (together, ["b"]), (["memory"], ["b"])]
     assert asked == [(["startup"], ["a"])] * 4 + each + [(["sampling"], ["a"])]
@@ -206,6 +206,8 @@ def test_the_vector_env_keeps_much_of_the_bare_loops_speed() -> None:
         ("--num-envs 64,0", "error: --num-envs 64,0: allowed: different whole numbers, each at least 1"),
         ("--num-envs 64,64", "error: --num-envs 64,64: allowed: different whole numbers"),
         ("--sections physics,gpu", f"error: --sections physics,gpu: allowed: some of {','.join(SECTIONS)}"),
+        ("--ranks 1", "error: --ranks 1: allowed: a whole number, at least 2"),
+        ("--sections ranks --num-envs 9", "error: --num-envs 9: allowed: a multiple of the 2 processes"),
         ("--repeats 0", "error: --repeats 0: allowed: a whole number, at least 1"),
         ("--seconds -1", "error: --seconds -1.0: allowed: a finite number, above 0"),
         ("--json no/such/folder.json", "error: --json no/such/folder.json: allowed: a file in a folder that exists"),
@@ -235,7 +237,7 @@ def test_flags_of_training_reach_every_number_of_worlds() -> None:
     plan = parse_options(
         ["--device", "cpu", "--env", "Hopper-v5", "--num-envs", "2,8", "--algo", "td3", "--repeats", "3"]
     )
-    assert plan.sections == list(SECTIONS) and plan.options.repeats == 3
+    assert plan.sections == list(BY_DEFAULT) and plan.options.repeats == 3
     rest = ["--device", "cpu", "--env", "Hopper-v5", "--algo", "td3"]
     assert plan.flags == {2: [*rest, "--num-envs", "2"], 8: [*rest, "--num-envs", "8"]}
 
