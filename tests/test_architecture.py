@@ -69,17 +69,18 @@ def test_files_are_short_and_nothing_lies_loose() -> None:
 def test_text_files_are_utf_8_on_windows_too() -> None:
     """Where nothing is said, Python takes the code page of the system."""
     programs = [*MODULES, *(ROOT / "docs" / "tools").glob("*.py")]
-    calls = [(path, node) for path in programs for node in ast.walk(ast.parse(path.read_text())) if _opens_text(node)]
+    calls = [(path, call) for path in programs for call in _calls(path) if _opens_text(call)]
     assert len(calls) > 30
     silent = [(path, call.lineno) for path, call in calls if "encoding=" not in ast.unparse(call)]
     assert silent == []
 
 
-def _opens_text(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    called = ast.unparse(node.func)
-    name = called.rpartition(".")[2]
-    return name in ("read_text", "write_text") or (
-        name == "open" and called != "os.open" and not re.search(r"'[rwax]b'", ast.unparse(node))
-    )
+def _calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+def _opens_text(call: ast.Call) -> bool:
+    called = ast.unparse(call.func)
+    if called.rpartition(".")[2] == "open":
+        return called != "os.open" and not re.search(r"'[rwax]b'", ast.unparse(call))
+    return called.endswith(("read_text", "write_text"))

@@ -2,8 +2,9 @@
 
     python docs/tools/look.py [--pages index.html own-robot.html] [--out build/look]
 
-Needs Chromium (`apt install chromium`). Pictures are light, dark and narrow, 390 pixels as on a telephone. Exits 1 if a
-page scrolls sideways, a picture on it is missing, or it asks for anything from another machine.
+Needs Chromium (`apt install chromium`). Of each page there is a light picture and a dark one, each in a wide window
+and, beside it, on 390 pixels as on a telephone. Exits 1 if a page scrolls sideways there, a picture on it is missing,
+or it asks for anything from another machine.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import tyro
 SITE = Path(__file__).parents[2] / "build" / "site"
 FOREIGN = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"?(https?:)?//", re.IGNORECASE)
 DARK = "--force-dark-mode"
-PROBE = """<!doctype html><iframe width="390" height="800" src="%s"></iframe><pre></pre><script>
-const frame = document.querySelector("iframe");
-frame.onload = () => setTimeout(() => {
-  const page = frame.contentDocument, body = page.scrollingElement;
+BESIDE = """<!doctype html><body style="margin: 0; white-space: nowrap">
+<iframe width="1280" height="%d" style="border: 0" src="%s"></iframe>
+<iframe width="390" height="%d" style="border: 0" src="%s"></iframe><pre></pre><script>
+onload = () => setTimeout(() => {
+  const page = frames[1].document, wide = page.scrollingElement.scrollWidth;
   const missing = [...page.images].filter(image => !image.naturalWidth).map(image => image.src);
-  document.querySelector("pre").textContent = JSON.stringify({wide: body.scrollWidth, missing});
+  document.querySelector("pre").textContent = JSON.stringify({wide, missing});
 }, 300);
 </script>"""
 
@@ -37,7 +39,7 @@ frame.onload = () => setTimeout(() => {
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """Says nothing of what it hands out."""
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *_: object) -> None:
         pass
 
 
@@ -47,6 +49,8 @@ class Options:
     """Files of the built site; all by default."""
     out: Path = SITE.parent / "look"
     """Folder for the pictures."""
+    height: int = 2400
+    """Pixels, from the top of a page."""
 
 
 def main(options: Options) -> int:
@@ -71,21 +75,17 @@ def main(options: Options) -> int:
             return done.stdout
 
         for name in pages:
-            probe = SITE / "probe.html"
-            probe.write_text(PROBE % name, encoding="utf-8")
-            text = ask("--dump-dom", f"{address}/probe.html")
-            probe.unlink()
+            frame = SITE / "beside.html"
+            frame.write_text(BESIDE % (options.height, name, options.height, name), encoding="utf-8")
+            for look, *dark in (("light",), ("dark", DARK)):
+                picture = options.out / f"{Path(name).stem}-{look}.png"
+                size = f"--window-size=1680,{options.height}"
+                text = ask(*dark, size, f"--screenshot={picture}", "--dump-dom", f"{address}/{frame.name}")
+            frame.unlink()
             found = json.loads(re.search(r"<pre>(.*)</pre>", text, re.DOTALL)[1])  # type: ignore[index]
             if found["wide"] > 390:
                 faults.append(f"{name}: {found['wide']} pixels wide on a screen of 390")
             faults += [f"{name}: no picture at {source}" for source in found["missing"]]
-            for look, size, *dark in (
-                ("light", "1280,2400"),
-                ("dark", "1280,2400", DARK),
-                ("narrow", "500,2400"),
-            ):
-                picture = options.out / f"{Path(name).stem}-{look}.png"
-                ask(*dark, f"--window-size={size}", f"--screenshot={picture}", f"{address}/{name}")
     server.shutdown()
     print(*faults or [f"{len(pages)} pages are as they should be; pictures in {options.out}"], sep="\n")
     return 1 if faults else 0

@@ -23,6 +23,8 @@ LEARNING = RESULTS / "learning-one-core.json"
 GOALS = {"Ant-v5": 6000, "HalfCheetah-v5": 10000, "Humanoid-v5": 6000}  # of the leaderboard, mean return in Gymnasium
 EPISODES = 10  # that a score on the leaderboard is of, at least
 FETCH = RESULTS / "fetch.json"  # by mjxrl-compare, from runs of the Fetch tasks
+PARTS = RESULTS / "parts.json"  # by benchmarks/parts.py, as is its picture
+PARTS_PICTURE = ROOT / "docs" / "pictures" / "parts.png"
 METRICS = ("HalfCheetah-v5-td3", "FetchPush-v4-sac")  # runs whose columns are shown
 
 
@@ -123,11 +125,39 @@ def fetch() -> list[str]:
     return table(("Task", "Algorithm", "Hindsight", "Length", "Success, each seed", "Final distance, mm"), rows)
 
 
+def parts() -> list[str]:
+    """The parts of the algorithms, one changed at a time: the curves, and where they end."""
+    if not PARTS.exists():
+        return [
+            "No run of ours stands here yet: what follows is the papers' argument, with the flag and where to look."
+        ]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in json.loads(PARTS.read_text(encoding="utf-8"))["runs"]:
+        groups.setdefault((run["algo"].upper(), run["variant"]), []).append(run)
+    rows = []
+    for group, runs in groups.items():
+        returns = [statistics.fmean(run["eval/return"][-4:]) for run in runs]
+        spread = f"{statistics.fmean(returns):.0f} ({min(returns):.0f} to {max(returns):.0f})"
+        rows.append((*group, spread, f"{statistics.fmean(last(run, 'learner/q') for run in runs):.0f}"))
+    most = max(len(runs) for runs in groups.values())
+    head = ("Algorithm", "Changed", f"Return, mean of {most} seeds (worst to best)", "`learner/q` at the end")
+    picture = [f"![Returns over transitions](pictures/{PARTS_PICTURE.name})", ""] if PARTS_PICTURE.exists() else []
+    about = (
+        "Returns are of the last four evaluations of a run, eight episodes each. All rows, and the flags of each run: "
+    )
+    return [*picture, *table(head, rows), "", f"{about}[`{PARTS.name}`](../benchmarks/results/{PARTS.name})."]
+
+
+def last(run: dict[str, Any], column: str) -> float:
+    return next(value for value in reversed(run[column]) if value is not None)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "results": results,
     "leaderboard": leaderboard,
     "ranges": ranges,
     "fetch": fetch,
+    "parts": parts,
 }
 
 

@@ -55,6 +55,20 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
     assert tables.results()[-1] == "| Ant-v5 | TD3 22 (21 to 23, 3 seeds) | SAC 10 (9 to 11, 3 seeds) | 2.2 |"
 
 
+def test_the_parts_are_means_over_seeds_of_where_the_curves_end(tmp_path: Path) -> None:
+    tables: Any = tool("tables")
+    tables.PARTS, tables.PARTS_PICTURE = tmp_path / "parts.json", tmp_path / "parts.png"
+    assert len(tables.parts()) == 1  # no run yet
+    runs = [
+        {"algo": "td3", "variant": "one critic", "eval/return": [-999, *[-100 * n] * 4], "learner/q": [None, 1, 2 * n]}
+        for n in (1, 2)
+    ]
+    tables.PARTS.write_text(json.dumps({"runs": runs}))
+    assert tables.parts()[2] == "| TD3 | one critic | -150 (-200 to -100) | 3 |"
+    tables.PARTS_PICTURE.touch()
+    assert tables.parts()[0].endswith("(pictures/parts.png)")
+
+
 @pytest.mark.parametrize(("returns", "listed"), [([6100.0] * 10, True), ([6100.0] * 9, False), ([5999.0] * 10, False)])
 def test_the_leaderboard_takes_runs_that_reach_the_goal(tmp_path: Path, returns: list[float], listed: bool) -> None:
     tables: Any = tool("tables")
@@ -173,3 +187,17 @@ def test_files_that_pages_name_are_there() -> None:
     assert [
         (page, path) for page, path in sorted(named) if not ({*ROOT.glob(path)} | {*ROOT.glob(f"mjxrl/{path}")})
     ] == []
+
+
+def test_every_column_of_metrics_is_explained() -> None:
+    """A row of a table with its unit; the ranges, which a program writes, are no explanation."""
+    page = re.sub(
+        r"<!-- table: ranges -->.*?<!-- /table -->", "", (ROOT / "docs" / "metrics.md").read_text(), flags=re.DOTALL
+    )
+    explained = {
+        name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`([^`]+)`", line)
+    }
+    runs = [path.read_text() for path in (ROOT / "benchmarks" / "results" / "metrics").glob("*.csv")]
+    columns = {name for text in runs for name in text.partition("\n")[0].split(",") if not name.startswith("reward/")}
+    assert len(columns) > 40
+    assert columns - explained == {"step", "updates"}  # which the first lines of the page explain
