@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mjxrl.reporting.plotting import elapsed_minutes, read_metrics
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -71,13 +73,17 @@ def leaderboard() -> list[str]:
 
 def read(path: Path, env: str, goal: float) -> tuple[float, str, str, str, str, str] | None:
     """A row, with its minutes before it to sort by; None if it is of another task or falls short of the goal."""
-    score = json.loads(path.read_text(encoding="utf-8"))["trained"]
+    final = json.loads(path.read_text(encoding="utf-8"))
+    score = final["trained"]
     about: dict[str, Any] = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
     returns = score["returns"]
     if about["config"]["env"] != env or len(returns) < EPISODES or statistics.fmean(returns) < goal:
         return None
-    with (path.parent / "metrics.csv").open(encoding="utf-8") as file:
-        minutes = float(list(csv.DictReader(file))[-1]["time/elapsed_s"]) / 60
+    if about["config"].get("init_from") is not None:
+        return None  # of its minutes only the last are known
+    rows = read_metrics(path.parent)
+    logged = rows[-1]["step"]  # the run may have gone on after its last line, at the same rate
+    minutes = float(elapsed_minutes(rows, [logged])[0]) * max(1, final["steps"] / logged)
     commit = (path.parent / "commit.txt").read_text(encoding="utf-8").strip()[:9]
     folder = f"benchmarks/results/leaderboard/{path.parent.name}"
     scored = f"{statistics.fmean(returns):.0f} ± {statistics.pstdev(returns):.0f}"

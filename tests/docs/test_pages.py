@@ -69,20 +69,30 @@ def test_the_parts_are_means_over_seeds_of_where_the_curves_end(tmp_path: Path) 
     assert tables.parts()[0].endswith("(pictures/parts.png)")
 
 
-@pytest.mark.parametrize(("returns", "listed"), [([6100.0] * 10, True), ([6100.0] * 9, False), ([5999.0] * 10, False)])
-def test_the_leaderboard_takes_runs_that_reach_the_goal(tmp_path: Path, returns: list[float], listed: bool) -> None:
+@pytest.mark.parametrize(
+    ("returns", "init_from", "listed"),
+    [
+        ([6100.0] * 10, None, True),
+        ([6100.0] * 9, None, False),
+        ([5999.0] * 10, None, False),
+        ([6100.0] * 10, "runs/another", False),
+    ],
+)
+def test_the_leaderboard_takes_runs_that_reach_the_goal(
+    tmp_path: Path, returns: list[float], init_from: str | None, listed: bool
+) -> None:
     tables: Any = tool("tables")
     tables.RESULTS = tmp_path
     entry = tmp_path / "leaderboard" / "ant"
     entry.mkdir(parents=True)
-    (entry / "final.json").write_text(json.dumps({"trained": {"returns": returns}}))
-    about = {"config": {"env": "Ant-v5"}, "resolved": {"device_name": "a card"}}
+    (entry / "final.json").write_text(json.dumps({"steps": 80, "trained": {"returns": returns}}))
+    about = {"config": {"env": "Ant-v5", "init_from": init_from}, "resolved": {"device_name": "a card"}}
     (entry / "config.json").write_text(json.dumps(about))
-    (entry / "metrics.csv").write_text("step,time/elapsed_s\n10,60\n20,90\n")
+    (entry / "metrics.csv").write_text("step,time/elapsed_s\n10,60\n20,90\n40,30\n")
     (entry / "commit.txt").write_text("0123456789abcdef\n")
     cells = [cell.strip() for cell in tables.leaderboard()[2].split("|")[1:-1]]
     if listed:
-        assert cells[1:5] == ["1.5", "6100 ± 0", "a card", "012345678"]
+        assert cells[1:5] == ["4.0", "6100 ± 0", "a card", "012345678"]
     else:
         assert cells[1] == "nobody yet"
 
