@@ -60,4 +60,5 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
+    html = re.sub(r"<code>(?=--[^\s<]+</code>)", '<code class="flag">', html)
     return html.replace('<details class="mkdocstrings-source">', '<details class="mkdocstrings-source" open>')
