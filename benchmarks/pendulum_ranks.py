@@ -20,7 +20,8 @@ from mjxrl.machine import devices, versions
 
 GOAL = -200.0
 FLAGS = (
-    "--env Pendulum-v1 --algo sac --preset laptop --backend native --device cpu --total-steps 6000 "
+    "--env Pendulum-v1 --algo sac --preset laptop --backend native --device cpu --total-steps 5000 "
+    "--learner.actor-hidden 64 64 --learner.critic-hidden 64 64 --learner.critic-norm none --learner.batch-size 128 "
     "--learner.threads 1 --log.every 500 --eval.every 500 --eval.final-episodes 10"
 )
 

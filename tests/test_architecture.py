@@ -60,6 +60,16 @@ def test_no_signal_and_no_call_that_windows_lacks() -> None:
     assert not re.search(r"\bos\.(fork|killpg|setsid|geteuid|getuid|uname|sysconf|statvfs|symlink|mkfifo)\b", text)
 
 
+def test_only_the_ranks_know_torch_distributed() -> None:
+    knowing = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Attribute) and "torch.distributed" in ast.unparse(node)
+    }
+    assert knowing == {"mjxrl/machine/ranks.py"}
+
+
 def test_files_are_short_and_nothing_lies_loose() -> None:
     long = [str(path.relative_to(ROOT)) for path in MODULES if len(path.read_text().splitlines()) > 300]
     loose = {path.name for path in (ROOT / "mjxrl").glob("*.py")} - {"__init__.py", "errors.py"}

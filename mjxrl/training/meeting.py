@@ -20,6 +20,7 @@ from mjxrl.storage import run_dir
 from mjxrl.storage.files import digest, saving
 from mjxrl.storage.run_dir import CONFIG, options_of
 
+ENOUGH_GPUS = "--nproc-per-node up to the number of GPUs"
 PATIENCE = 10.0  # seconds in which a network's file system must show what another node wrote
 
 
@@ -42,20 +43,20 @@ def confirm_alike(ranks: Ranks, config: Config, machine: Machine) -> None:
     if ranks.size == 1:
         return
     packages = {name: number for name, number in versions.versions().items() if name != "platform"}
-    options = {"device": machine.device, "backend": machine.backend, "options": digest(options_of(config))}
-    first, *others = ranks.gathered({**packages, **options})
+    options = {"backend": machine.backend, "options": digest(options_of(config))}
+    first, *others = ranks.gathered({"device": machine.device, **packages, **options})  # what decides most comes first
     for rank, other in enumerate(others, 1):
-        for name in sorted(first.keys() | other.keys()):
+        for name in dict.fromkeys([*first, *other]):
             one, another = first.get(name, "none"), other.get(name, "none")
+            allowed = "the same on all" if name != "device" else f"{ENOUGH_GPUS}, or --device cpu"
             if one != another:
-                raise RunError(f"torchrun: {name} {another} on rank {rank}, {one} on rank 0: allowed: the same on all")
+                raise RunError(f"torchrun: {name} {another} on rank {rank}, {one} on rank 0: allowed: {allowed}")
     if machine.device == "cuda":
         gpus = ranks.gathered([socket.gethostname(), devices.gpu_uuid()])
         for rank, gpu in enumerate(gpus):
             if gpu in gpus[:rank]:
                 raise RunError(
-                    f"torchrun: ranks {gpus.index(gpu)} and {rank} have the same GPU: allowed: --nproc-per-node up to "
-                    "the number of GPUs"
+                    f"torchrun: ranks {gpus.index(gpu)} and {rank} have the same GPU: allowed: {ENOUGH_GPUS}"
                 )
 
 

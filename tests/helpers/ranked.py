@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mjxrl.machine.ranks import Ranks, joined
+from mjxrl.machine.torchrun import on_one_machine
 from tests.helpers.forked_runs import Ended, Process
 
 
@@ -17,18 +18,17 @@ def started(log: Path, work: Callable[[], int], size: int = 2, **env: str) -> li
     """Forked processes that run `work` as the ranks of one run; rank r prints into `<log>.<r>`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        places = on_one_machine(size, free.getsockname()[1])
 
-    def of(rank: int) -> Callable[[], int]:
+    def of(place: dict[str, str]) -> Callable[[], int]:
         def run() -> int:
-            each = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
-            os.environ.update({**{name: str(value) for name, value in each.items()}, **meeting, **env})
+            os.environ.update({**place, **env})
             return work()
 
         return run
 
     log.parent.mkdir(parents=True, exist_ok=True)
-    return [Process(log.with_name(f"{log.name}.{rank}"), of(rank)) for rank in range(size)]
+    return [Process(log.with_name(f"{log.name}.{rank}"), of(place)) for rank, place in enumerate(places)]
 
 
 def together(log: Path, work: Callable[[], int], size: int = 2, **env: str) -> list[Ended]:

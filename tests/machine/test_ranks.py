@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,36 @@ def test_what_is_said_is_heard_by_all(tmp_path: Path) -> None:
     exchanged = [[[rank, k] for rank in range(3)] for k in range(2)]
     expected = [said, 1.5, [True, False], [False, True, False], 6.0, 3.0, "CheckpointError: a line", exchanged]
     assert on_ranks(tmp_path, 3, work) == [expected] * 3
+
+
+def test_the_first_process_of_a_machine_goes_first(tmp_path: Path) -> None:
+    """And whoever waits for it goes on though it failed."""
+
+    def work(ranks: Ranks) -> list[Any]:
+        left, seen, ended = tmp_path / "left", False, ""
+        try:
+            with ranks.first_here_first():
+                seen = left.exists()
+                if ranks.leads:
+                    time.sleep(0.2)
+                    left.touch()
+                    raise RunError("no room")
+        except RunError as error:
+            ended = str(error)
+        return [seen, ended]
+
+    assert on_ranks(tmp_path, 3, work) == [[False, "no room"], [True, ""], [True, ""]]
+
+
+def test_a_loops_last_vote_is_none_of_the_next_loops(tmp_path: Path) -> None:
+    def work(ranks: Ranks) -> list[bool]:
+        said = []
+        for _ in range(2):
+            said += [ranks.any_soon(ranks.leads), ranks.any_soon(True)]
+            ranks.last_vote()
+        return said
+
+    assert on_ranks(tmp_path, 2, work) == [[False, True, False, True]] * 2
 
 
 def test_a_bit_or_the_order_is_told_by_name(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from mjxrl.machine import torchrun
+from mjxrl.machine import threads, torchrun
 from mjxrl.machine.torchrun import Place
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -49,6 +50,23 @@ def test_each_takes_its_own_gpu(visible: str | None, own: str, monkeypatch: pyte
     assert os.environ["CUDA_VISIBLE_DEVICES"] == own
     torchrun.take_own_gpu()
     assert visible is None or os.environ["CUDA_VISIBLE_DEVICES"] == own
+
+
+def test_a_machines_cores_are_shared_by_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(11)), raising=False)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "max 100000")  # no quota
+    assert threads.available_cores() == 11
+    told(monkeypatch, RANK=4, WORLD_SIZE=8, LOCAL_RANK=0, LOCAL_WORLD_SIZE=4)
+    assert threads.available_cores() == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert threads.available_cores() == 1
+
+
+def test_what_each_process_of_a_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank, environment in enumerate(torchrun.on_one_machine(3, 29500)):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert torchrun.place() == Place(rank, 3, rank, 3)
 
 
 def test_alone_it_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

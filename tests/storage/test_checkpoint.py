@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from mjxrl.errors import CheckpointError
+from mjxrl.machine.ranks import Ranks
 from mjxrl.storage import checkpoint, tensor_file
 from mjxrl.storage.checkpoint_writer import CheckpointWriter
+from tests.helpers.ranked import on_ranks
 
 INFO = {"env": "Ant-v5", "algo": "sac"}
 
@@ -200,3 +202,25 @@ def test_nothing_partial_is_left_or_pointed_at(run: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
     checkpoint.save(run, 300, files, INFO)
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_100", "step_300"]
+
+
+def test_what_one_rank_cannot_write_nobody_renames(tmp_path: Path) -> None:
+    """All know why, and the checkpoint before it is whole, with the parts of both."""
+
+    def work(ranks: Ranks) -> list[Any]:
+        checkpoint.save(tmp_path, 100, {"learner": {"x": torch.ones(1)}}, INFO, ranks=ranks)
+        if ranks.rank == 1:
+
+            def full(path: Path, tensors: Any) -> str:
+                raise OSError("no space left")
+
+            tensor_file.write = full
+        try:
+            checkpoint.save(tmp_path, 200, {"learner": {"x": torch.ones(1)}}, INFO, ranks=ranks)
+        except OSError as error:
+            return [str(error)]
+        return []
+
+    assert on_ranks(tmp_path, 2, work) == [["no space left"]] * 2
+    assert checkpoint.steps_saved(tmp_path) == [100] and not list((tmp_path / "checkpoints").glob(".*"))
+    assert checkpoint.read_manifest(tmp_path, "latest", INFO)["sha256"].keys() == {"learner", "learner.1"}

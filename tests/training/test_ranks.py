@@ -17,16 +17,19 @@ from torch import Tensor
 
 from mjxrl.cli import train as command
 from mjxrl.learners import Learner
+from mjxrl.machine import devices
 from mjxrl.machine.ranks import Ranks
 from mjxrl.storage import checkpoint
+from mjxrl.training import launch as launching
 from mjxrl.training import meeting
 from mjxrl.training.launch import make_worlds
 from mjxrl.training.launch import train as launch
 from mjxrl.training.session import Session
 from mjxrl.worlds.faults import BROKE_DOWN
 from mjxrl.worlds.numpy_runner import NumpyRunner
+from mjxrl.worlds.vector_env import VectorEnv
 from mjxrl.worlds.worlds import StepResult
-from tests.helpers.forked_runs import Ended, resumed
+from tests.helpers.forked_runs import Ended, Process, resumed
 from tests.helpers.ranked import started, together
 from tests.helpers.small_runs import rows_of, small
 
@@ -253,15 +256,104 @@ def test_what_one_is_refused_is_refused_in_one_line(tmp_path: Path) -> None:
     assert first.said.count("\n") == 1 and second.said == "" and not path.exists()
 
 
-def test_ranks_that_differ_are_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["options", "torch 1.0"])
+def test_ranks_that_differ_are_refused_by_name(what: str, tmp_path: Path) -> None:
     path = tmp_path / "run"
     sys.argv = ["mjxrl-train"]
 
     def work() -> int:
-        rank = command.torchrun.place().rank
-        command.parse_config = lambda argv: small("td3", **{**SETTINGS, "run_dir": path, "seed": rank})  # type: ignore[assignment]
+        rank, found = command.torchrun.place().rank, meeting.versions.versions()
+        seed = rank if what == "options" else 0
+        if rank == 1 and what != "options":
+            meeting.versions.versions = lambda: {**found, "torch": "1.0"}
+        command.parse_config = lambda argv: small("td3", **{**SETTINGS, "run_dir": path, "seed": seed})  # type: ignore[assignment]
         return command.main()
 
     first, second = together(path.with_suffix(".log"), work)
-    assert (first.status, second.status) == (2, 2) and "options" in first.said and "on rank 1" in first.said
+    assert (first.status, second.status) == (2, 2) and first.said.count("\n") == 1
+    assert first.said.startswith(f"error: torchrun: {what} ") and "on rank 1" in first.said
     assert second.said == "" and not path.exists()
+
+
+class Driver:
+    """Of a machine with one NVIDIA GPU."""
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802 (CUDA's name, as those below)
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = int(os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("0", "GPU-aa"))
+        return 0
+
+    def cuDeviceGetUuid(self, uuid: Any, device: int) -> int:  # noqa: N802
+        uuid.raw = b"the only GPU    "
+        return 0
+
+
+TOO_MANY = "--nproc-per-node up to the number of GPUs"
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "said"),
+    [
+        ("cuda", None, "--device cuda: allowed: auto, cpu on this machine, because the NVIDIA driver sees no GPU for "),
+        ("auto", None, f"torchrun: device cpu on rank 1, cuda on rank 0: allowed: {TOO_MANY}, or --device cpu"),
+        ("cuda", "0", f"torchrun: ranks 0 and 1 have the same GPU: allowed: {TOO_MANY}"),
+        ("auto", "GPU-aa", f"torchrun: ranks 0 and 1 have the same GPU: allowed: {TOO_MANY}"),
+    ],
+)
+def test_more_processes_than_gpus_are_refused_in_one_line(
+    device: str, visible: str | None, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    config = small("td3", **{**SETTINGS, "run_dir": path, "device": device})
+    sys.argv = ["mjxrl-train"]
+
+    def work() -> int:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        os.environ.update({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+        devices._cuda_driver = lambda: cast(Any, Driver())
+        devices.versions.installed = lambda *names: "2.13.0+cu130"
+        launching.prepare = lambda config, machine: cast(Any, None)
+        command.parse_config = lambda argv: config  # type: ignore[assignment]
+        return command.main()
+
+    first, second = together(path.with_suffix(".log"), work)
+    assert (first.status, second.status) == (2, 2), (first, second)
+    assert first.said.startswith(f"error: {said}") and first.said.count("\n") == 1, first.said
+    assert ("for local rank 1 of 2: as many processes" in first.said) == said.endswith("for ")
+    assert second.said == "" and not path.exists()
+
+
+def test_the_first_one_compiles_before_the_others(tmp_path: Path) -> None:
+    """What the step is asked for compiles it: the others come when the first has it, which may leave it in a cache."""
+    path, compiled = tmp_path / "run", tmp_path / "compiled"
+    config = small("td3", **{**SETTINGS, "run_dir": path, "total_steps": 80})
+
+    def work() -> int:
+        rank = command.torchrun.place().rank
+
+        def program_bytes(self: VectorEnv) -> None:
+            if rank == 0:
+                time.sleep(0.2)
+                compiled.touch()
+            (tmp_path / f"found.{rank}").write_text(str(compiled.exists()))
+
+        VectorEnv.program_bytes = program_bytes
+        return launch(config)
+
+    all_well(together(path.with_suffix(".log"), work))
+    assert (tmp_path / "found.1").read_text() == "True"
+
+
+def test_one_process_meets_nobody(tmp_path: Path) -> None:
+    """No group, no sum, no vote: torch.distributed is not called at all."""
+    config = small("sac", **{**SETTINGS, "run_dir": tmp_path / "run"})
+
+    def work() -> int:
+        for name in ("init_process_group", "all_reduce", "all_gather", "new_group", "destroy_process_group"):
+            setattr(torch.distributed, name, None)
+        return launch(config)
+
+    ended = Process(tmp_path / "log", work).wait()
+    assert ended.status == 0, ended

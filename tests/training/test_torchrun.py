@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mjxrl.cli.parse import parse_config
+from mjxrl.cli.program import COMMANDS, main
 from mjxrl.storage import checkpoint
 from tests.helpers.processes import gone
 
@@ -48,6 +49,40 @@ def test_a_run_whose_process_is_killed_goes_on_by_itself(tmp_path: Path) -> None
     assert output.count("trained policy:") == 1 and gone(workers)
     assert checkpoint.steps_saved(run)[0] == 2400
     assert checkpoint.read_manifest(run, "latest", {})["ranks"] == 2
+
+
+TWENTY_RUNS = """
+import os, socket, sys
+import matplotlib.figure, torch.utils.tensorboard
+import mjxrl.physics.native, mjxrl.training.launch
+from mjxrl.cli import train
+from mjxrl.machine.torchrun import on_one_machine
+
+for run in range(20):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        places = on_one_machine(2, free.getsockname()[1])
+    pids = []
+    for place in places:
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            os.environ.update(place)
+            sys.argv = ["mjxrl-train", *sys.argv[1:], "--run-dir", f"run-{run}"]
+            sys.exit(train.main())  # through the interpreter's end, which is what is tested
+    print(*(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids), file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_twenty_runs_in_a_row_end_well(tmp_path: Path) -> None:
+    """A process that still held a group would abort after all was done, now and then."""
+    flags = [*FLAGS.split(), "--eval.final-episodes", "0", "--total-steps", "160", "--device", "cpu"]
+    command = [sys.executable, "-c", TWENTY_RUNS, *flags]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True
+    )
+    assert (done.returncode, done.stderr.splitlines()) == (0, ["0 0"] * 20), done.stderr
+    assert all((tmp_path / f"run-{run}" / "checkpoints" / "step_160").is_dir() for run in range(20))
 
 
 def children(pid: int) -> list[int]:
@@ -97,19 +132,17 @@ def test_what_several_cannot_share_is_refused_in_one_line_by_one_of_them(
             assert errors.startswith(f"error: {said}") and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("program", [name for name in COMMANDS if name != "train"])
 def test_other_programs_are_for_one_process(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mjxrl.cli import evaluate, export, parity, record
-
-    told(monkeypatch)
-    for program in (evaluate, export, parity, record):
+    for rank in range(2):
+        told(monkeypatch, RANK=rank, LOCAL_RANK=rank)
+        monkeypatch.setattr(sys, "argv", ["mjxrl", program, *["--seeds", "2"] * (program == "seeds")])
         with pytest.raises(SystemExit) as stop:
-            program.parse_options([])
-        assert stop.value.code == 2
-        assert (
-            capsys.readouterr().err.splitlines()[0].endswith(": allowed: in one process; torchrun is for mjxrl-train")
-        )
+            main()
+        line = f"error: mjxrl-{program}: allowed: in one process; torchrun is for mjxrl-train\n"
+        assert (stop.value.code, capsys.readouterr().err) == (2, "" if rank else line)
 
 
 def test_a_restart_goes_on_with_the_very_run_that_was_started_and_no_other(
