@@ -1,14 +1,12 @@
-"""MJX's solver as a GPU runs it well: no call into a library, no small loop.
+"""MJX as a GPU runs it well: no call into a library, no small loop, few kernels; which of its functions are replaced.
 
-MJX solves for the smooth acceleration and for Newton's direction with `jax.scipy.linalg`: on a GPU cuSOLVER's potrf and
-cuBLAS's triangular solve, which XLA puts into no command buffer. Every loop around them then runs from the host, which
-waits for the device before each turn (`xla/backends/gpu/runtime/while_thunk.cc`). Of the array operations in `solve`
-XLA makes half as many kernels as there are unknowns. And the line search is a loop, a turn of which is four kernels
-and eight launches of bookkeeping: copies of what it carries, its counter, its condition. Unrolled it has none of those.
-Newton's loop asks each world twice whether it goes on, in the condition and, under vmap, in the body; `while_loop` asks
-once. That also makes sure that the two agree: if rounding made them differ, the loop would never end.
+`gpu_cholesky` solves small systems, `gpu_newton` makes a turn of Newton's method, `gpu_spatial` does the geometry. What
+is here concerns loops. Where MJX's own line search stays it is a loop, a turn of which is eight launches of bookkeeping
+beside its kernels: copies of what it carries, its counter, its condition. Unrolled it has none of those. Newton's loop
+asks each world twice whether it goes on, in the condition and, under vmap, in the body; `while_loop` asks once. That
+also makes sure that the two agree: if rounding made them differ, the loop would never end.
 
-On a CPU LAPACK and loops are as good, and stay.
+On a CPU LAPACK and loops are as good, and MJX stays as it is.
 """
 
 from __future__ import annotations
@@ -21,13 +19,14 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from mujoco.mjx._src import forward, smooth, solver
+from mujoco.mjx._src import forward, math, scan, smooth, solver, support
+
+from mjxrl.physics import gpu_newton, gpu_spatial
+from mjxrl.physics.gpu_cholesky import LARGEST, solve
 
 T = TypeVar("T")
 
-_READ = "3.17."  # versions of mujoco-mjx in which each factor is used in one place, after it was made
-_LARGEST = 32  # unknowns; the program grows with their square
-_TOGETHER = 8  # rows of a factor; with more, kernels become few and compilation slow
+_READ = "3.17."  # versions of mujoco-mjx in which what is replaced was read, and how it is used
 _linalg = jax.scipy.linalg
 
 
@@ -38,67 +37,15 @@ def wanted() -> bool:
 
 @contextlib.contextmanager
 def patched() -> Iterator[None]:
-    """Programs of MJX that are traced in this context use `solve`, up to 32 unknowns, `unrolled` and `while_loop`.
+    """Programs of MJX that are traced in this context use what `_PATCHES` names.
 
-    What MJX keeps as the factor of such a system is the matrix itself.
+    What MJX keeps as the factor of a small system is then the matrix itself.
     """
-    modules: tuple[Any, ...] = (forward, smooth, solver)
-    loop = solver._while_loop_scan
-    for module in modules:
-        module.jax = _JAX
-    solver._while_loop_scan = unrolled
-    try:
+    with contextlib.ExitStack() as stack:
+        for module, name, ours in _PATCHES:
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, ours)
         yield
-    finally:
-        solver._while_loop_scan = loop
-        for module in modules:
-            module.jax = jax
-
-
-def solve(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The `x`, (n,), of `a @ x = b` for `a`, (n, n), symmetric and positive definite; NaN if it is not.
-
-    Only the lower triangle of `a` is read. The rows of its upper Cholesky factor are computed with `b` as one more
-    column, which becomes the right-hand side of the back substitution; some rows at a time, since rows that depend on
-    one another would be a kernel each.
-    """
-    n, wide = len(b), jnp.concatenate([a, b[None]])
-    rows: list[jax.Array] = []
-    scales: list[jax.Array] = []  # one over the diagonal
-    for start in range(0, n, _TOGETHER):
-        together = range(start, min(start + _TOGETHER, n))
-        rest = []
-        for j in together:
-            row = wide[:, j]
-            for above in rows:
-                row -= above * above[j]
-            rest.append(row)
-        for weights in _inverse_factor([[row[j] for j in together] for row in rest]):
-            rows.append(_dot(weights, rest))
-            scales.append(weights[-1])
-    x: list[jax.Array] = []  # backwards
-    for row, scale in zip(reversed(rows), reversed(scales), strict=True):
-        x.append((row[-1] - _dot([row[n - 1 - k] for k in range(len(x))], x)) * scale)
-    return jnp.stack(x[::-1])
-
-
-def _inverse_factor(a: list[list[jax.Array]]) -> list[list[jax.Array]]:
-    """The rows, up to the diagonal, of the `w` for which `w @ a @ w.T` is the identity; all in scalars."""
-    factor: list[list[jax.Array]] = []  # what is left of the diagonal
-    inverse: list[list[jax.Array]] = []
-    for i in range(len(a)):
-        row: list[jax.Array] = []
-        for j in range(i):
-            row.append((a[j][i] - _dot(row, factor[j])) * inverse[j][j])
-        scale = jax.lax.rsqrt(a[i][i] - _dot(row, row))
-        factor.append(row)
-        inverse.append([-scale * _dot(row[j:], [inverse[k][j] for k in range(j, i)]) for j in range(i)] + [scale])
-    return inverse
-
-
-def _dot(x: list[jax.Array], y: list[jax.Array]) -> Any:
-    """The sum of the products, of the longer list only the beginning; 0 of none."""
-    return sum(a * b for a, b in zip(x, y, strict=False))
 
 
 def unrolled(going: Callable[[T], jax.Array], turn: Callable[[T], T], value: T, turns: int) -> T:
@@ -121,13 +68,36 @@ def while_loop(going: Callable[[T], jax.Array], turn: Callable[[T], T], value: T
 
 
 def _cho_factor(a: jax.Array) -> tuple[jax.Array, bool]:
-    return (a, False) if len(a) <= _LARGEST else _linalg.cho_factor(a)
+    return (a, False) if len(a) <= LARGEST else _linalg.cho_factor(a)
 
 
 def _cho_solve(factor: tuple[jax.Array, bool], b: jax.Array) -> jax.Array:
-    return solve(factor[0], b) if len(b) <= _LARGEST else _linalg.cho_solve(factor, b)
+    return solve(factor[0], b) if len(b) <= LARGEST else _linalg.cho_solve(factor, b)
+
+
+def _trace(a: jax.Array) -> Any:
+    return sum(a[i, i] for i in range(len(a)))
+
+
+def _xfrc_accumulate(m: Any, d: Any) -> jax.Array:
+    """None: a task's `Controls` are all that acts on its bodies."""
+    return jnp.zeros(m.nv)
 
 
 _SCIPY = SimpleNamespace(linalg=SimpleNamespace(cho_factor=_cho_factor, cho_solve=_cho_solve))
 _LAX = SimpleNamespace(**vars(jax.lax) | {"while_loop": while_loop})
 _JAX = SimpleNamespace(**vars(jax) | {"scipy": _SCIPY, "lax": _LAX})
+_OPS = SimpleNamespace(segment_sum=gpu_spatial.segment_sum)
+_MATH = ("quat_mul", "quat_to_mat", "axis_angle_to_quat", "inert_mul", "motion_cross", "motion_cross_force")
+_PATCHES: tuple[tuple[Any, str, Any], ...] = (
+    *((module, "jax", _JAX) for module in (forward, smooth, solver)),
+    (scan, "jax", SimpleNamespace(**vars(jax) | {"ops": _OPS})),
+    (solver, "jp", SimpleNamespace(**vars(jnp) | {"trace": _trace})),
+    (solver, "_while_loop_scan", unrolled),
+    (solver, "_linesearch", gpu_newton.line_search),
+    (solver, "_update_gradient", gpu_newton.update_gradient),
+    *((module, "jp", SimpleNamespace(**vars(jnp) | {"cross": gpu_spatial.cross})) for module in (math, smooth)),
+    *((math, name, getattr(gpu_spatial, name)) for name in _MATH),
+    (support, "jac", gpu_spatial.jac),
+    (support, "xfrc_accumulate", _xfrc_accumulate),
+)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl.checks.parity import Report
+from mjxrl.checks.parity import Report, compare
 from mjxrl.config import PhysicsConfig
-from mjxrl.envs import SUITE
+from mjxrl.envs import SUITE, task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.hopper import Hopper
 from mjxrl.envs.task import Task
+from mjxrl.physics import gpu_solver
 from mjxrl.physics.mjx import MjxPhysics
 from mjxrl.physics.native import NativePhysics
 from mjxrl.physics.solver import with_solver
@@ -29,6 +30,16 @@ EACH_TASK = [env if env in FAST else pytest.param(env, marks=pytest.mark.slow) f
 def test_parity(env_id: str, reports: Callable[[str, str], list[Report]]) -> None:
     found = reports(env_id, "jax")
     assert {r.kind for r in found} >= ({"contact", "reset"} if env_id in FAST else {"reset"})
+    check(found)
+
+
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", *(pytest.param(env, marks=pytest.mark.slow) for env in FAST[1:])])
+def test_parity_as_traced_for_a_gpu(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_solver, "wanted", lambda: True)
+    check(compare(task_class(env_id)(), "jax", states=16))
+
+
+def check(found: list[Report]) -> None:
     for report in found:
         assert not report.problems, (report.kind, report.problems)
         median = {name: np.median(error) for name, error in report.errors.items()}
