@@ -1,4 +1,4 @@
-"""A turn of MJX's Newton solver in few kernels: an exact line search instead of an iterative one, and the Hessian in one.
+"""A turn of MJX's Newton solver in few kernels: an exact line search, not an iterative one; the Hessian in one.
 
 MJX's line search evaluates the cost at three points a turn, eight turns one after the other, each turn waiting for the
 last. But with pyramidal cones and without dry friction the cost along a line is a quadratic function between the points

@@ -1,10 +1,11 @@
 """MJX as a GPU runs it well: no call into a library, no small loop, few kernels; which of its functions are replaced.
 
-`gpu_cholesky` solves small systems, `gpu_newton` makes a turn of Newton's method, `gpu_spatial` does the geometry. What
-is here concerns loops. Where MJX's own line search stays it is a loop, a turn of which is eight launches of bookkeeping
-beside its kernels: copies of what it carries, its counter, its condition. Unrolled it has none of those. Newton's loop
-asks each world twice whether it goes on, in the condition and, under vmap, in the body; `while_loop` asks once. That
-also makes sure that the two agree: if rounding made them differ, the loop would never end.
+`gpu_cholesky` solves small systems, `gpu_newton` makes a turn of Newton's method, `gpu_spatial` does the geometry,
+`gpu_constraint` the rows of constraints. What is here concerns loops. Where MJX's own line search stays it is a loop, a
+turn of which is eight launches of bookkeeping beside its kernels: copies of what it carries, its counter, its
+condition. Unrolled it has none of those. Newton's loop asks each world twice whether it goes on, in the condition and,
+under vmap, in the body; `while_loop` asks once. That also makes sure that the two agree: if rounding made them differ,
+the loop would never end.
 
 On a CPU LAPACK and loops are as good, and MJX stays as it is.
 """
@@ -19,9 +20,9 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from mujoco.mjx._src import forward, math, scan, smooth, solver, support
+from mujoco.mjx._src import constraint, forward, math, scan, smooth, solver, support
 
-from mjxrl.physics import gpu_newton, gpu_spatial
+from mjxrl.physics import gpu_constraint, gpu_newton, gpu_spatial
 from mjxrl.physics.gpu_cholesky import LARGEST, solve
 
 T = TypeVar("T")
@@ -99,5 +100,7 @@ _PATCHES: tuple[tuple[Any, str, Any], ...] = (
     *((module, "jp", SimpleNamespace(**vars(jnp) | {"cross": gpu_spatial.cross})) for module in (math, smooth)),
     *((math, name, getattr(gpu_spatial, name)) for name in _MATH),
     (support, "jac", gpu_spatial.jac),
+    (constraint, "_efc_limit_slide_hinge", gpu_constraint.limits),
+    (constraint, "_efc_contact_pyramidal", gpu_constraint.pyramids),
     (support, "xfrc_accumulate", _xfrc_accumulate),
 )
