@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mjxrl.errors import MisfitError
 from mjxrl.worlds.program import EnvState
-from mjxrl.worlds.runner import Pending, Program, require_idle, require_step
+from mjxrl.worlds.runner import Program, require_idle, require_step
 from mjxrl.worlds.worlds import StepResult
 
 
@@ -35,7 +35,7 @@ class JaxRunner:
         self._same_device = (jax.default_backend() == "cpu") == (device.type == "cpu")
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="physics") if device.type == "cuda" else None
         self._buffers: list[Tensor] = []
-        self._pending: Pending | None = None
+        self._pending: Future[tuple[EnvState, StepResult]] | None = None
         self._held: StepResult | None = None
         self.state: EnvState
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mjxrl.storage.arrays import arrays_of, restored
+from mjxrl.worlds.crossing import Crossing
 from mjxrl.worlds.program import EnvState
-from mjxrl.worlds.runner import Pending, Program, require_idle, require_step
+from mjxrl.worlds.runner import Program, require_idle, require_step
 from mjxrl.worlds.worlds import StepResult
 
 
@@ -22,7 +23,8 @@ class NumpyRunner:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="physics")
-        self._pending: Pending | None = None
+        self._pending: Future[tuple[EnvState, Tensor]] | None = None
+        self._crossing = Crossing(device)
         self.state: EnvState
 
     @property
@@ -37,24 +39,21 @@ class NumpyRunner:
 
     def dispatch(self, program: Program, action: Tensor) -> None:
         require_idle(self)
-        # on a GPU this waits for the action, as the simulator on the CPU must
-        self._pending = self._worker.submit(program, self.state, self.from_torch(action))
+        self._pending = self._worker.submit(self._run, program, self.state, self._crossing.bring(action))
 
     def collect(self) -> StepResult:
         pending, self._pending = require_step(self._pending), None
-        self.state, result = pending.result()
-        return self._results(result)
+        self.state, packed = pending.result()
+        return self._crossing.send(packed)
 
     def step(self, program: Program, action: Tensor) -> StepResult:
         # nothing runs beside it, so the caller's thread will do
-        self.state, result = program(self.state, self.from_torch(action))
-        return self._results(result)
+        self.state, packed = self._run(program, self.state, self._crossing.bring(action))
+        return self._crossing.send(packed)
 
-    def _results(self, result: StepResult) -> StepResult:
-        *plain, terms, outcome, fault = result
-        named = ({name: self.to_torch(array) for name, array in content.items()} for content in (terms, outcome))
-        numbers = torch.from_numpy(fault).to(self._device)
-        return StepResult._make([*map(self.to_torch, plain), *named, numbers])
+    def _run(self, program: Program, state: EnvState, action: Callable[[], np.ndarray]) -> tuple[EnvState, Tensor]:
+        state, result = program(state, action())
+        return state, self._crossing.pack(result)
 
     def save(self) -> dict[str, np.ndarray]:
         return arrays_of(self.state)

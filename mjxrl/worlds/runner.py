@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -76,7 +76,7 @@ class Runner(Protocol):
         ...
 
 
-Pending = Future[tuple[EnvState, StepResult]]
+Dispatched = TypeVar("Dispatched")
 
 
 def on_host(array: Any) -> np.ndarray:
@@ -90,7 +90,7 @@ def require_idle(runner: Runner) -> None:
         raise RuntimeError("a step is under way: collect it first")
 
 
-def require_step(pending: Pending | None) -> Pending:
+def require_step(pending: Future[Dispatched] | None) -> Future[Dispatched]:
     """`pending`, or RuntimeError if there is none."""
     if pending is None:
         raise RuntimeError("no step was dispatched")
