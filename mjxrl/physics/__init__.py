@@ -63,7 +63,8 @@ class Physics(Protocol):
     def set_where(self, state: State, mask: Array, first: Reset) -> State:
         """Put the worlds in `mask` `(N,)` where `first` says: time, controls and warm start zero, view recomputed.
 
-        A caller that knows that no world is masked need not call it; nothing else of the state changes.
+        The arrays of `first` are as `picked` gives them. A caller that knows that no world is masked need not call it;
+        nothing else of the state changes.
         """
         ...
 
@@ -80,6 +81,21 @@ class Physics(Protocol):
 
     def draw(self, random: Any, spec: Mapping[str, tuple[Distribution, int]]) -> tuple[Any, dict[str, Array]]:
         """Draw the noise that `spec` names, each `(N, size)`; returns the advanced random state and the noise."""
+        ...
+
+    def picked(self, mask: Array, array: Array) -> Array:
+        """The worlds of `mask` `(N,)` in `array` `(N, …)`; where shapes are fixed all of them, of which those count."""
+        ...
+
+    def put(self, mask: Array, picked: Array, array: Array) -> Array:
+        """`array` `(N, …)` with the worlds of `mask` `(N,)` as in `picked`."""
+        ...
+
+    def seldom(self, condition: Callable[[], Array], then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """`then()` if the scalar `condition()` holds, else `otherwise()`, which must then equal it and cost less.
+
+        A backend that compiles does not ask: it is `then()` there.
+        """
         ...
 
     def when(self, condition: Array, then: Callable[[Any], Any], operand: Any) -> Any:

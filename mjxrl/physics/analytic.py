@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +55,7 @@ class AnalyticPhysics:
         return {"qpos": state.qpos}
 
     def set_where(self, state: AnalyticState, mask: Array, first: Reset) -> AnalyticState:
-        where = partial(self.xp.where, mask[:, None])
-        return AnalyticState(where(first.qpos, state.qpos), where(first.qvel, state.qvel))
+        return AnalyticState(self.put(mask, first.qpos, state.qpos), self.put(mask, first.qvel, state.qvel))
 
     def diverged(self, state: AnalyticState) -> Array:
         return beyond_bounds(self.xp, state.qpos, state.qvel)

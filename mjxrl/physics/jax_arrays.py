@@ -1,4 +1,4 @@
-"""What the backends on jax share of `Physics`: random draws and branches, as traced into a program."""
+"""What the backends on jax share of `Physics`: random draws, parts of arrays and branches, as traced into a program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MANY = 256  # worlds, of which one is nearly always done: a GPU would wait for 
 
 
 class JaxArrays:
-    """`draw` and `when` of `Physics` on jax, for `num_envs` worlds."""
+    """What `Physics` says of arrays, on jax, for `num_envs` worlds."""
 
     xp = jnp
     num_envs: int
@@ -29,6 +29,15 @@ class JaxArrays:
             uniform = distribution == "uniform"
             noise[name] = jax.random.uniform(key, shape, minval=-1.0) if uniform else jax.random.normal(key, shape)
         return jax.random.key_data(random), noise
+
+    def picked(self, mask: jax.Array, array: jax.Array) -> jax.Array:
+        return array
+
+    def put(self, mask: jax.Array, picked: jax.Array, array: jax.Array) -> jax.Array:
+        return self.xp.where(mask.reshape(-1, *(1,) * (array.ndim - 1)), picked, array)
+
+    def seldom(self, condition: Callable[[], Any], then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        return then()
 
     def when(self, condition: jax.Array, then: Callable[[Any], Any], operand: Any) -> Any:
         if jax.default_backend() == "gpu" and self.num_envs >= _MANY:

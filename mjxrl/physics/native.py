@@ -106,7 +106,7 @@ class NativePhysics(NumpyArrays):
         for name in ("qpos", "qvel", "mocap_pos", "mocap_quat"):
             place = getattr(first, name)
             if place is not None:
-                self.integration[name][ids] = place[ids]
+                self.integration[name][ids] = place
         self._run(self._lib.mjb_forward, ids, _ALL_STAGES)
         return self
 

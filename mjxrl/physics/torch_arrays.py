@@ -180,7 +180,7 @@ def _dtype(dtype: Any) -> torch.dtype:
 
 
 class TorchArrays:
-    """`draw` and `when` of `Physics` on torch, for `num_envs` worlds."""
+    """What `Physics` says of arrays, on torch, for `num_envs` worlds."""
 
     xp: TorchNamespace
     num_envs: int
@@ -191,6 +191,15 @@ class TorchArrays:
             shape, kind = (self.num_envs, size), {"generator": random, "device": self.xp.device}
             noise[name] = torch.rand(shape, **kind) * 2 - 1 if distribution == "uniform" else torch.randn(shape, **kind)
         return random, noise
+
+    def picked(self, mask: Tensor, array: Tensor) -> Tensor:
+        return array
+
+    def put(self, mask: Tensor, picked: Tensor, array: Tensor) -> Tensor:
+        return self.xp.where(mask.reshape(-1, *(1,) * (array.ndim - 1)), picked, array)
+
+    def seldom(self, condition: Callable[[], Any], then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        return then()
 
     def when(self, condition: Tensor, then: Callable[[Any], Any], operand: Any) -> Any:
         return then(operand)  # always: `condition` is on the device, and a graph has no branch

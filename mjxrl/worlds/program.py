@@ -6,6 +6,8 @@ stands.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from mjxrl.envs.task import Array, Reset, Task, View
@@ -49,13 +51,9 @@ def vector_set_state(task: Task, physics: Physics, state: State, random: Any, fi
 
 def vector_restart(task: Task, physics: Physics, state: EnvState, mask: Array) -> tuple[EnvState, Array]:
     """A fresh draw in the worlds of `mask`, (N,) bool, and the observations of all of them."""
-    xp = physics.xp
-    random, noise = physics.draw(state.random, task.reset_noise())
-    first = task.reset(xp, noise)
-    simulated = physics.set_where(state.physics, mask, first)
-    carry = {name: _where(xp, mask, first.carry[name], old) for name, old in state.view.carry.items()}
-    view = View(physics.view(simulated), carry)
-    return EnvState(simulated, view, xp.where(mask, 0, state.elapsed), random), task.observation(xp, view)
+    obs = task.observation(physics.xp, state.view)
+    state, first_obs = _restarted(task, physics, state, mask)
+    return state, physics.put(mask, first_obs, obs)
 
 
 def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) -> tuple[EnvState, StepResult]:
@@ -75,30 +73,64 @@ def vector_step(task: Task, physics: Physics, state: EnvState, action: Array) ->
     terms = task.reward(xp, before, after, ctrl)
     final_obs, outcome = task.observation(xp, after), task.outcome(xp, after)
     elapsed = state.elapsed + 1
-    # the action too: MuJoCo quietly takes zeros for controls that are not finite
-    bad_terms = [xp.broadcast_to(_bad(xp, terms[name]), elapsed.shape) for name in sorted(terms)]
-    broken = [_bad(xp, action).any(axis=1), physics.diverged(simulated), *bad_terms]
-    fault = _first(xp, xp.concatenate([xp.stack(broken, axis=1), _bad(xp, final_obs)], axis=1))
+    fault = _faults(physics, action, physics.diverged(simulated), terms, final_obs)
     terminated, truncated = xp.asarray(task.terminated(xp, after), bool), elapsed >= task.max_episode_steps
     done = terminated | truncated | (fault > 0)
 
-    def restart(operand: tuple[EnvState, Array]) -> tuple[EnvState, Array]:
-        state, obs = operand
-        state, first_obs = vector_restart(task, physics, state, done)
-        return state, _where(xp, done, first_obs, obs)
+    def restart(operand: tuple[EnvState, Array, Array]) -> tuple[EnvState, Array, Array]:
+        state, obs, fault = operand
+        state, first_obs = _restarted(task, physics, state, done)
+        unseen, known = _first(xp, _bad(xp, first_obs)), physics.picked(done, fault)  # first observations may be as bad
+        known = xp.where((known == 0) & (unseen > 0), 2 + len(terms) + unseen, known)
+        first_obs = xp.where(_bad(xp, first_obs), 0.0, first_obs)
+        return state, physics.put(done, first_obs, obs), physics.put(done, known, fault)
 
     going_on = EnvState(simulated, after, elapsed, state.random)
-    state, obs = physics.when(done.any(), restart, (going_on, final_obs))
-    unseen = _first(xp, _bad(xp, obs))  # first observations may be as bad
-    fault = xp.where((fault == 0) & (unseen > 0), len(broken) + unseen, fault)
+    state, obs, fault = physics.when(done.any(), restart, (going_on, final_obs, fault))
     valid = fault == 0
 
     # such numbers must not reach statistics or losses: 0 * nan is nan
-    obs, final_obs = xp.where(_bad(xp, obs), 0.0, obs), xp.where(valid[:, None], final_obs, 0.0)
-    reward = xp.where(valid, sum(terms.values()), 0.0)
-    terms, outcome = ({name: xp.where(valid, x, 0.0) for name, x in named.items()} for named in (terms, outcome))
+    def usable(x: Array) -> Array:
+        return physics.seldom(
+            lambda: not valid.all(), lambda: xp.where(valid, x, 0.0), lambda: xp.broadcast_to(x, valid.shape)
+        )
+
+    final_obs = physics.seldom(
+        lambda: not valid.all(), lambda: xp.where(valid[:, None], final_obs, 0.0), lambda: final_obs
+    )
+    reward = usable(sum(terms.values()))
+    terms, outcome = ({name: usable(x) for name, x in named.items()} for named in (terms, outcome))
     result = StepResult(obs, reward, terminated | ~valid, truncated & valid, final_obs, valid, terms, outcome, fault)
     return state, result
+
+
+def _restarted(task: Task, physics: Physics, state: EnvState, mask: Array) -> tuple[EnvState, Array]:
+    """A fresh draw in the worlds of `mask` and their first observations, as `Physics.picked` has them."""
+    xp, picked = physics.xp, partial(physics.picked, mask)
+    random, noise = physics.draw(state.random, task.reset_noise())
+    first = task.reset(xp, {name: picked(drawn) for name, drawn in noise.items()})
+    simulated = physics.set_where(state.physics, mask, first)
+    carry = {name: physics.put(mask, first.carry[name], old) for name, old in state.view.carry.items()}
+    view = View(physics.view(simulated), carry)
+    obs = task.observation(xp, View(*({name: picked(x) for name, x in named.items()} for named in view)))
+    return EnvState(simulated, view, xp.where(mask, 0, state.elapsed), random), obs
+
+
+def _faults(physics: Physics, action: Array, diverged: Array, terms: Mapping[str, Array], obs: Array) -> Array:
+    """Why the step of each world is of no use, `(N,)`, as `faults.faults` numbers it."""
+    xp, numbers = physics.xp, [terms[name] for name in sorted(terms)]
+
+    def all_sound() -> bool:
+        within = (xp.min(x, initial=0) >= -LARGEST and xp.max(x, initial=0) <= LARGEST for x in (action, obs, *numbers))
+        return not diverged.any() and all(within)
+
+    def blame() -> Array:
+        bad_terms = [xp.broadcast_to(_bad(xp, term), diverged.shape) for term in numbers]
+        # the action too: MuJoCo quietly takes zeros for controls that are not finite
+        marks = xp.stack([_bad(xp, action).any(axis=1), diverged, *bad_terms], axis=1)
+        return _first(xp, xp.concatenate([marks, _bad(xp, obs)], axis=1))
+
+    return physics.seldom(lambda: not all_sound(), blame, lambda: xp.zeros(diverged.shape, int))
 
 
 def _bad(xp: Any, x: Array) -> Array:
@@ -108,7 +140,3 @@ def _bad(xp: Any, x: Array) -> Array:
 def _first(xp: Any, marks: Array) -> Array:
     """The number, from 1, of the first column of `marks`, (N, C) bool, that is true: (N,), 0 where none is."""
     return xp.where(marks.any(axis=1), 1 + xp.argmax(marks, axis=1), 0)
-
-
-def _where(xp: Any, mask: Array, new: Array, old: Array) -> Array:
-    return xp.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), new, old)

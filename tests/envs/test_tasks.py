@@ -171,8 +171,8 @@ class TestAnalytic:
     def test_physics_restarts_the_masked_worlds_only(self, kind: Any) -> None:
         physics = kind(Pendulum(), 3)
         state, _ = physics.init(0)
-        ones = physics.xp.ones((3, 1))
-        state = physics.set_where(state, physics.xp.asarray([True, False, True]), Reset(ones, 2 * ones))
+        ones, mask = physics.xp.ones((3, 1)), physics.xp.asarray([True, False, True])
+        state = physics.set_where(state, mask, Reset(*(physics.picked(mask, x) for x in (ones, 2 * ones))))
         view = physics.view(state)
         assert view["qpos"].tolist() == [[1], [0], [1]]
         assert view["qvel"].tolist() == [[2], [0], [2]]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 import mjxrl
+from mjxrl.envs import task_class
 from mjxrl.envs.half_cheetah import HalfCheetah
 from mjxrl.envs.task import Distribution, Reset, Task
+from mjxrl.physics.native import NativePhysics
+from mjxrl.physics.numpy_arrays import NumpyArrays
+from mjxrl.physics.torch_arrays import TorchArrays
 from mjxrl.worlds.vector_env import VectorEnv
 
 CPU = torch.device("cpu")
@@ -75,6 +79,52 @@ def test_episodes_of_one_world_start_differently() -> None:
             starts.append(result.obs)
     rows = torch.cat(starts)
     assert len(starts) == 4 and len(torch.unique(rows, dim=0)) == len(rows)
+
+
+@pytest.mark.parametrize("env_id", ["Humanoid-v5", "Pusher-v5", "FetchPush-v4"])
+def test_worlds_that_restart_alone_are_as_if_all_were_computed(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rollout() -> list[Any]:
+        env = VectorEnv(task_class(env_id)(max_episode_steps=9), 24, backend="native", device=CPU, stagger=True)
+        env.reset()
+        broken = torch.where(torch.arange(24) % 3 == 0, torch.nan, 1.0)[:, None]
+        steps = [env.step(actions(env, i) * (broken if i == 3 else 1)) for i in range(14)]
+        ended = torch.tensor([int(step.done.sum()) for step in steps])
+        assert (ended == 0).any() and ((ended > 0) & (ended < 24)).sum() > 2
+        return [*steps, env.state_dict()]
+
+    seen = rollout()
+    set_where = NativePhysics.set_where
+
+    def of_all(self: NativePhysics, state: Any, mask: np.ndarray, first: Reset) -> Any:
+        qpos, qvel, carry, *mocap = first
+        pos, quat = (None if place is None else place[mask] for place in mocap)
+        return set_where(self, state, mask, Reset(qpos[mask], qvel[mask], carry, pos, quat))
+
+    monkeypatch.setattr(NativePhysics, "set_where", of_all)
+    monkeypatch.setattr(NumpyArrays, "picked", lambda self, mask, array: array)
+    monkeypatch.setattr(NumpyArrays, "put", TorchArrays.put)
+    monkeypatch.setattr(NumpyArrays, "seldom", TorchArrays.seldom)
+    torch.testing.assert_close(seen, rollout(), rtol=0, atol=0)
+
+
+def test_only_worlds_whose_episode_ended_are_reset_and_observed_anew() -> None:
+    worlds: dict[str, list[int]] = {"reset": [], "observation": []}
+
+    class Counted(Short):
+        def reset(self, xp, noise):
+            worlds["reset"].append(len(noise["qpos"]))
+            return super().reset(xp, noise)
+
+        def observation(self, xp, view):
+            worlds["observation"].append(len(view.qpos))
+            return super().observation(xp, view)
+
+    env = VectorEnv(Counted(), 8, backend="native", device=CPU)
+    env.reset()
+    for counts in worlds.values():
+        counts.clear()
+    env.step(actions(env) * torch.tensor([1, torch.nan, 1, 1, 1, torch.nan, 1, 1])[:, None])
+    assert worlds == {"reset": [2], "observation": [8, 2]}
 
 
 @dataclass(frozen=True)
