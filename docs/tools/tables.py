@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mjxrl.machine.backends import TABLE
 from mjxrl.reporting.plotting import elapsed_minutes, read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -158,12 +159,23 @@ def last(run: dict[str, Any], column: str) -> float:
     return next(value for value in reversed(run[column]) if value is not None)
 
 
+def backends() -> list[str]:
+    """What `--backend auto` means."""
+    rows = []
+    for row in TABLE:
+        worlds = "any number" if row.num_envs == 1 else f"{row.num_envs} or more"
+        source = re.sub(r"(\S+\.json)", r"`\1`", row.source)
+        rows.append((row.device, worlds, row.env, f"`{row.backend}`", row.why, source))
+    return table(("Device", "Worlds", "Task", "Backend", "Why", "Source"), rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "results": results,
     "leaderboard": leaderboard,
     "ranges": ranges,
     "fetch": fetch,
     "parts": parts,
+    "backends": backends,
 }
 
 

@@ -148,7 +148,7 @@ def default_config(
 
     `num_envs` is 8 by default with the preset laptop or in Gymnasium, else 4096 where MJX runs on a GPU, else 64.
     `preset="auto"` is laptop on a CPU, fast-2025 with 8 worlds or more on a GPU, else paper; `device="auto"` looks for
-    a GPU. Preset laptop steps natively on a GPU machine, too.
+    a GPU. What backend "auto" means is `machine.backends`' to say.
 
     Args:
         total_steps: transitions after which the run ends, if that is known.
@@ -163,8 +163,6 @@ def default_config(
     if preset == "auto":
         ours = task == env and (num_envs or many) >= SOME_WORLDS
         preset = "laptop" if not on_gpu else "fast-2025" if ours else "paper"
-    if preset == "laptop" and backend == "auto" and on_gpu:
-        backend = "native"  # few worlds: nothing to compile, no transfer that matters; untimed on a GPU
     if num_envs is None:
         num_envs = LAPTOP_WORLDS if preset == "laptop" else many
     config = Config(env=env, algo=algo, preset=preset, num_envs=num_envs, backend=backend, device=device)

@@ -258,4 +258,5 @@ class Config:
         Raises:
             UnavailableError: this machine lacks the device or the backend asked for.
         """
-        return devices.resolve(self.device, self.backend, Threads(self.physics.threads, self.learner.threads))
+        threads = Threads(self.physics.threads, self.learner.threads)
+        return devices.resolve(self.device, self.backend, threads, num_envs=self.num_envs, env=self.env)

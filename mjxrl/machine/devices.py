@@ -10,18 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from mjxrl.errors import UnavailableError
-from mjxrl.machine import torchrun, versions
+from mjxrl.machine import backends, torchrun, versions
 from mjxrl.machine.threads import BY_RULE, Threads, available_cores, split_threads
 
 Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["auto", "jax", "warp", "native", "gymnasium"]
 
-# what `--backend auto` means on each device, and why
-_BACKEND_FOR = {
-    "cuda": ("jax", "MJX steps thousands of worlds at once on the GPU"),  # until warp has been timed beside it
-    "cpu": ("native", "on a CPU, MuJoCo in C is about 20 times as fast as MJX"),
-}
-
+MANY_WORLDS = 4096  # where nobody says how many
 WITHOUT_WARP = "--backend warp: allowed: jax, native without MuJoCo Warp: pip install 'mjxrl[warp]'"
 
 
@@ -53,17 +48,28 @@ class Machine(NamedTuple):
     def described(self) -> dict[str, Any]:
         """What a run's config.json says of it."""
         names = {"device": self.device, "device_name": self.device_name, "backend": self.backend}
-        return {**names, "threads": self.threads._asdict()}
+        return {**names, "reason": self.reason, "threads": self.threads._asdict()}
 
 
-def resolve(device: str = "auto", backend: str = "auto", threads: Threads = BY_RULE) -> Machine:
+def resolve(
+    device: str = "auto",
+    backend: str = "auto",
+    threads: Threads = BY_RULE,
+    *,
+    num_envs: int = MANY_WORLDS,
+    env: str = "",
+) -> Machine:
     """The machine as it was asked for, with "auto", and threads that are 0, replaced by what the rules give.
+
+    Args:
+        num_envs: worlds that are to step together.
+        env: the id of their task.
 
     Raises:
         UnavailableError: this machine lacks the device or the backend.
     """
     kind = resolve_device(device)
-    chosen, reason = resolve_backend(backend, kind)
+    chosen, reason = resolve_backend(backend, kind, num_envs, env)
     rule = split_threads(available_cores(), chosen, kind)
     return Machine(kind, chosen, reason, Threads(threads.physics or rule.physics, threads.learner or rule.learner))
 
@@ -86,15 +92,20 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
-def resolve_backend(backend: str, device: str) -> tuple[str, str]:
-    """The physics backend for a resolved device, and the reason in words.
+def resolve_backend(backend: str, device: str, num_envs: int = MANY_WORLDS, env: str = "") -> tuple[str, str]:
+    """The physics backend for so many worlds of a task on a resolved device, and the reason in words.
 
     Raises:
         UnavailableError: jax is to run on the GPU but was installed without its CUDA plugin, or warp is missing.
     """
     if backend not in get_args(Backend):
         raise UnavailableError(f"--backend {backend}: allowed: {', '.join(get_args(Backend))}")
-    choice, reason = _BACKEND_FOR[device] if backend == "auto" else (backend, "as asked")
+    choice, reason = backend, "as asked"
+    if backend == "auto":
+        found = backends.row(device, num_envs, env)
+        choice, reason = found.backend, found.reason
+    elif backend == "gymnasium":
+        reason = "which --env asks for"
     if choice == "warp" and not versions.installed("mujoco-warp"):
         raise UnavailableError(WITHOUT_WARP)
     if choice == "jax" and device == "cuda" and not versions.installed("jax-cuda13-plugin", "jax-cuda12-plugin"):

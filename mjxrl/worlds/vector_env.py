@@ -241,7 +241,8 @@ def make_vec(
     """
     from mjxrl.machine import devices, settings
 
-    machine = devices.resolve(device, backend)
+    env = env_id if isinstance(env_id, str) else ""
+    machine = devices.resolve(device, backend, num_envs=num_envs, env=env)
     if machine.backend != "native":
         settings.set_up(machine.device, machine.backend)
     settings.keep_mujoco_log_out_of_the_way()

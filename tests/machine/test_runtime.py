@@ -147,7 +147,8 @@ class TestDevice:
     def test_backend_by_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(versions, "installed", lambda *names: "0.10.2")
         assert devices.resolve_backend("auto", "cuda")[0] == "jax"
-        assert devices.resolve_backend("auto", "cpu") == ("native", devices._BACKEND_FOR["cpu"][1])
+        assert devices.resolve_backend("auto", "cuda", 8)[0] == "native"
+        assert devices.resolve_backend("auto", "cpu")[0] == "native"
         assert devices.resolve_backend("jax", "cpu") == ("jax", "as asked")
         assert devices.resolve_backend("native", "cuda") == ("native", "as asked")
         monkeypatch.setattr(versions, "installed", lambda *names: None)
