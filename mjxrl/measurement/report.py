@@ -144,23 +144,37 @@ def scaling(worlds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def in_process(
-    section: list[str], flags: list[str], repeats: int, seconds: float, environment: Mapping[str, str] | None = None
+    section: list[str],
+    flags: list[str],
+    repeats: int,
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+    limit: float = math.inf,
 ) -> dict[str, Any]:
     """What a fresh process finds.
 
+    Args:
+        environment: variables that it has besides ours.
+        limit: seconds after which it is killed.
+
     Raises:
-        FailedError: it failed.
+        FailedError: it failed, or took too long.
     """
-    return in_processes(section, flags, repeats, seconds, [environment or {}])[0]
+    return in_processes(section, flags, repeats, seconds, [environment or {}], limit)[0]
 
 
 def in_processes(
-    section: list[str], flags: list[str], repeats: int, seconds: float, environments: Sequence[Mapping[str, str]]
+    section: list[str],
+    flags: list[str],
+    repeats: int,
+    seconds: float,
+    environments: Sequence[Mapping[str, str]],
+    limit: float = math.inf,
 ) -> list[dict[str, Any]]:
     """What fresh processes find, one for each environment, which run at once.
 
     Raises:
-        FailedError: one failed.
+        FailedError: one failed, or they took more than `limit` seconds.
     """
     root = str(Path(mjxrl.__file__).parents[1])  # for a checkout that is not installed
     with tempfile.TemporaryDirectory(prefix="mjxrl-benchmark-") as folder, ExitStack() as opened:
@@ -191,22 +205,28 @@ def in_processes(
             assert process.stdin is not None
             with process.stdin as stdin:
                 stdin.write(json.dumps(job))
-        if failed := _failed(processes):
+        if failed := _failed(processes, limit):
             said = [line for k in failed if (line := _last_line(errors[k]))]
             raise FailedError(said[0] if said else f"exit status {processes[failed[0]].returncode}")
         return [json.loads(out.read_text(encoding="utf-8")) for out in outs]
 
 
-def _failed(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
+def _failed(processes: Sequence[subprocess.Popen[str]], limit: float) -> list[int]:
     """Wait until all have ended; which of them failed, the first one first. Those that wait for one that has failed
-    have some seconds to notice."""
+    have some seconds to notice.
+
+    Raises:
+        FailedError: they are still at work after `limit` seconds.
+    """
     failed: dict[int, None] = {}
-    end = math.inf
+    end, late = math.inf, time.monotonic() + limit
     while len(failed) < len(processes) and time.monotonic() < end:
         statuses = [process.poll() for process in processes]
         failed |= {k: None for k, status in enumerate(statuses) if status}
         if None not in statuses:
             break
+        if time.monotonic() > late:
+            raise FailedError(f"not done after {limit:g} s")
         if failed:
             end = min(end, time.monotonic() + PATIENCE)
         time.sleep(POLL)

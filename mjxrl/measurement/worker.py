@@ -40,7 +40,7 @@ def do(job: Job, config: Config) -> dict[str, Any]:
         from mjxrl.measurement import ranks
 
         return {"ranks": {"flags": job["flags"], **ranks.measure(config, job["repeats"], job["seconds"])}}
-    from mjxrl.measurement import end_to_end, learner, memory_use, physics, sampling
+    from mjxrl.measurement import end_to_end, learner, memory_use, physics, sampling, stepping
     from mjxrl.measurement.setting import set_up
 
     modules = {
@@ -49,6 +49,7 @@ def do(job: Job, config: Config) -> dict[str, Any]:
         "end_to_end": end_to_end,
         "memory": memory_use,
         "sampling": sampling,
+        "stepping": stepping,
     }
     setting = set_up(config, job["repeats"], job["seconds"])
     about: dict[str, Any] = {
