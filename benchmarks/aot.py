@@ -36,6 +36,7 @@ KERNELS = {"kKernel", "kCustomKernel"}
 COPIES = {"kCopy", "kMemzero", "kMemset32BitValue"}
 LIBRARY = {"kCustomCall", "kTriangularSolve", "kGemm", "kCublasLtMatmul", "kCholesky", "kConvolution", "kFft"}
 LINE_SEARCH = 8  # turns, as `--physics.accuracy exact` has
+HASTY = "--xla_llvm_disable_expensive_passes=true"  # kernels that are counted, not run, need not be good
 
 
 class Node(NamedTuple):
@@ -58,6 +59,7 @@ def main() -> None:
     from mjxrl.machine.command_buffers import FLAG
 
     flags = "" if options.no_wide_buffers else FLAG
+    flags = f"{flags} {HASTY}".strip()
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {
             "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",

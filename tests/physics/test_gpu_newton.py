@@ -54,7 +54,7 @@ def turn(
     d = SimpleNamespace(_impl=SimpleNamespace(**data), qfrc_smooth=draw(2))
     qacc, search = draw(2), draw(2)
     of_turn = {"qacc": qacc, "search": search, "Ma": inertia @ qacc, "Jaref": j @ qacc - draw(rows)}
-    rest = dict.fromkeys(solver.Context.__dataclass_fields__, 0.0)
+    rest = dict.fromkeys(solver.Context.__annotations__, 0.0)
     return m, d, solver.Context(**rest | of_turn)  # type: ignore[arg-type]
 
 

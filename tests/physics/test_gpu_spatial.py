@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
@@ -16,8 +18,8 @@ from mjxrl.physics import gpu_spatial
 RANDOM = np.random.default_rng(0)
 
 
-def draw(*shape: int) -> np.ndarray:
-    return RANDOM.normal(size=shape).astype(np.float32)
+def draw(*shape: int) -> jax.Array:
+    return jnp.asarray(RANDOM.normal(size=shape), jnp.float32)
 
 
 @pytest.mark.parametrize(
@@ -31,15 +33,14 @@ def draw(*shape: int) -> np.ndarray:
     ],
 )
 def test_as_mjx_has_it(name: str, sizes: tuple[int, ...]) -> None:
-    given = [jax.numpy.asarray(draw(size)) for size in sizes]
+    given = [draw(size) for size in sizes]
     found, expected = getattr(gpu_spatial, name)(*given), getattr(math, name)(*given)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_rotation_of_a_third_of_a_turn() -> None:
-    half = np.float32(np.pi / 3)
-    expected = [np.cos(half), 0, np.sin(half), 0]
-    np.testing.assert_allclose(gpu_spatial.axis_angle_to_quat(np.eye(3)[1], 2 * half), expected, rtol=1e-6)
+    found = gpu_spatial.axis_angle_to_quat(jnp.eye(3)[1], jnp.asarray(2 * np.pi / 3))
+    np.testing.assert_allclose(found, [np.cos(np.pi / 3), 0, np.sin(np.pi / 3), 0], rtol=1e-6)
 
 
 def test_cross_products_along_the_last_axis() -> None:
@@ -60,7 +61,8 @@ def test_jacobians_of_points_on_each_body_of_a_branching_tree() -> None:
       <body><freejoint/><geom size=".1"/><body pos=".3 0 0">{hinge}</body><body pos="0 .3 0">{hinge}</body></body>
       <body pos="0 0 2">{hinge}</body></worldbody></mujoco>""")
     put = mjx.put_model(m, impl="jax")
-    d = SimpleNamespace(cdof=draw(m.nv, 6), subtree_com=draw(m.nbody, 3))
-    for body in range(m.nbody):
-        found, expected = (jac(put, d, draw(3) * 0 + 1, body) for jac in (gpu_spatial.jac, support.jac))
+    d: Any = SimpleNamespace(cdof=draw(m.nv, 6), subtree_com=draw(m.nbody, 3))
+    point = draw(3)
+    for body in jnp.arange(m.nbody):
+        found, expected = (jac(put, d, point, body) for jac in (gpu_spatial.jac, support.jac))
         np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), atol=1e-6)
