@@ -3,10 +3,13 @@
     pip install envpool
     python benchmarks/native_stepping.py --env Ant-v5 --num-envs 64 --threads 2 --json OUT.json
     python benchmarks/native_stepping.py --peers envpool sync async
+    python benchmarks/native_stepping.py --env Ant-v5 --num-envs 4096 --threads 2 --steps 4 --peers batch
 
 All step the same number of worlds with the same uniformly random actions, in turns; all include observation, reward and
 autoreset. Gymnasium's SyncVectorEnv steps its worlds one after the other in this process, AsyncVectorEnv each in a
-process of its own, whatever `--threads` says. The median of the ratios of neighbouring repeats is what to quote: it
+process of its own, whatever `--threads` says. `batch` is MuJoCo's own batch in C and nothing else, no field that a task
+reads besides its state, and starts each repeat where our worlds are: what we keep of its rate is what observations, rewards
+and restarts leave. The median of the ratios of neighbouring repeats is what to quote: it
 drifts less than either number.
 """
 
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
+import mujoco.batch
 import numpy as np
 import torch
 import tyro
@@ -32,6 +36,7 @@ from mjxrl.adapters import robotics
 from mjxrl.config import PhysicsConfig
 from mjxrl.machine import devices, versions
 from mjxrl.worlds.actions import to_controls
+from mjxrl.worlds.vector_env import VectorEnv
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class Options:
     """Vector steps per repeat."""
     repeats: int = 15
     """Repeats of each, after one that is not counted."""
-    peers: tuple[Literal["envpool", "sync", "async"], ...] = ("envpool",)
-    """EnvPool, Gymnasium's SyncVectorEnv, Gymnasium's AsyncVectorEnv."""
+    peers: tuple[Literal["envpool", "sync", "async", "batch"], ...] = ("envpool",)
+    """EnvPool, Gymnasium's SyncVectorEnv, Gymnasium's AsyncVectorEnv, MuJoCo's batch."""
     json: Path | None = None
     """Write the raw figures here."""
 
@@ -56,9 +61,9 @@ def main(options: Options) -> None:
     ours = mjxrl.make_vec(
         options.env, options.num_envs, backend="native", device="cpu", physics=PhysicsConfig(threads=options.threads)
     )
-    peers = {name: make_peer(name, options) for name in options.peers}
     torch.set_num_threads(1)
     ours.reset()
+    peers = {name: Batch(ours, options) if name == "batch" else make_peer(name, options) for name in options.peers}
     shape = options.steps, options.num_envs, ours.action_size
     actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     low, high = ours.control_range
@@ -69,6 +74,8 @@ def main(options: Options) -> None:
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(1 + options.repeats):
         for name, (step, given) in runs.items():
+            if name == "batch":
+                peers[name].follow()
             rates[name].append(rate(step, given, options.num_envs))
     rates = {name: values[1:] for name, values in rates.items()}
     ratios = {
@@ -95,6 +102,26 @@ def main(options: Options) -> None:
             "median_ratio_of_mjxrl_to": {name: statistics.median(values) for name, values in ratios.items()},
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+class Batch:
+    """MuJoCo's batch: a step is `frame_skip` of its own."""
+
+    def __init__(self, ours: VectorEnv, options: Options) -> None:
+        task = ours.task
+        self._ours, self._frame_skip = ours, task.frame_skip
+        self._batch = mujoco.batch.Batch(task.model, options.num_envs, options.threads, persistent=True)
+        self._ctrl = self._batch.bind("ctrl")
+
+    def follow(self) -> None:
+        """Go where our worlds are."""
+        self._batch.state[...] = self._ours.state.physics.rows
+
+    def step(self, control: np.ndarray) -> None:
+        self._ctrl[...] = control
+        self._batch.step(nstep=self._frame_skip)
+
+    def close(self) -> None: ...
 
 
 def make_peer(name: str, options: Options) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ class AnalyticPhysics:
     """What numpy, jax and torch share of `Physics`."""
 
     xp: Namespace
+    put: Callable[[Array, Array, Array], Array]
 
     def __init__(self, task: Task, num_envs: int) -> None:
         """Prepare `num_envs` worlds of `task`.
