@@ -7,9 +7,9 @@
 
 All step the same number of worlds with the same uniformly random actions, in turns; all include observation, reward and
 autoreset. Gymnasium's SyncVectorEnv steps its worlds one after the other in this process, AsyncVectorEnv each in a
-process of its own, whatever `--threads` says. `batch` is MuJoCo's own batch in C, which has none of the three, and starts
-each repeat where our worlds are: what we keep of its rate is what they leave. The median of the ratios of neighbouring
-repeats is what to quote: it drifts less than either number.
+process of its own, whatever `--threads` says. `batch` is MuJoCo's own batch in C, which has none of the three, and
+starts each repeat where our worlds are: what we keep of its rate is what they leave. The median of the ratios of
+neighbouring repeats is what to quote: it drifts less than either number.
 """
 
 from __future__ import annotations

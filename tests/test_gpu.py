@@ -59,6 +59,28 @@ def test_worlds_equal_those_on_native(backend: str) -> None:
     assert (a.reward - b.reward).abs().median() < 1e-4
 
 
+def test_native_worlds_give_the_numbers_that_they_give_on_the_cpu_and_wait_for_nothing() -> None:
+    here, there = (VectorEnv(HalfCheetah(), 64, backend="native", device=torch.device(d)) for d in ("cpu", "cuda"))
+    for env in (here, there):
+        env.reset()
+        env.step(torch.zeros(64, 6, device=env.device))  # makes the buffers
+    seen = []
+    for _ in range(20):
+        action = torch.rand(64, 6, device=CUDA) * 2 - 1
+        given = action.clone()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            there.dispatch(given)
+            given.fill_(9)
+            result = there.collect()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        seen.append((here.step(action.cpu()), result))
+    for one, other in seen:  # earlier ones keep their values
+        for name in ("obs", "reward", "truncated", "final_obs", "valid", "fault"):
+            assert torch.equal(getattr(one, name), getattr(other, name).cpu())
+
+
 def test_captured_steps_on_warp_are_the_eager_ones_and_wait_for_nothing() -> None:
     """Five graphs beside the same programs launched one by one, sums in a fixed order in both."""
     task, config = task_class("Ant-v5")(max_episode_steps=50), PhysicsConfig(deterministic=True)
