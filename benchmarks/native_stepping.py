@@ -52,6 +52,9 @@ class Options:
     """Repeats of each, after one that is not counted."""
     peers: tuple[Literal["envpool", "sync", "async", "batch"], ...] = ("envpool",)
     """EnvPool, Gymnasium's SyncVectorEnv, Gymnasium's AsyncVectorEnv, MuJoCo's batch."""
+    clock: Literal["wall", "processor"] = "wall"
+    """What counts as time: the wall clock's, or this process's processors', all threads together, which is what one
+    thread takes on a machine that others use."""
     json: Path | None = None
     """Write the raw figures here."""
 
@@ -75,7 +78,7 @@ def main(options: Options) -> None:
         for name, (step, given) in runs.items():
             if name == "batch":
                 peers[name].follow()
-            rates[name].append(rate(step, given, options.num_envs))
+            rates[name].append(rate(step, given, options))
     rates = {name: values[1:] for name, values in rates.items()}
     ratios = {
         name: [a / b for a, b in zip(rates["mjxrl"], values, strict=True)]
@@ -93,6 +96,7 @@ def main(options: Options) -> None:
             "env": options.env,
             "num_envs": options.num_envs,
             "threads": options.threads,
+            "clock": options.clock,
             "device": devices.device_name("cpu"),
             "load_average": os.getloadavg(),
             "versions": versions.versions() | ({"envpool": version("envpool")} if "envpool" in peers else {}),
@@ -140,11 +144,13 @@ def make_peer(name: str, options: Options) -> Any:
     return peer
 
 
-def rate(step: Callable[[Any], Any], actions: Any, num_envs: int) -> float:
-    started = time.perf_counter()
+def rate(step: Callable[[Any], Any], actions: Any, options: Options) -> float:
+    """Env-steps per second."""
+    now = time.process_time if options.clock == "processor" else time.perf_counter
+    started = now()
     for action in actions:
         step(action)
-    return len(actions) * num_envs / (time.perf_counter() - started)
+    return len(actions) * options.num_envs / (now() - started)
 
 
 if __name__ == "__main__":
