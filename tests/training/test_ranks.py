@@ -348,7 +348,7 @@ def test_the_first_one_compiles_before_the_others(tmp_path: Path) -> None:
 
 def test_one_process_meets_nobody(tmp_path: Path) -> None:
     """No group, no sum, no vote: torch.distributed is not called at all."""
-    config = small("sac", **{**SETTINGS, "run_dir": tmp_path / "run"})
+    config = small("sac", **{**SETTINGS, "run_dir": tmp_path / "run", "total_steps": 160})
 
     def work() -> int:
         for name in ("init_process_group", "all_reduce", "all_gather", "new_group", "destroy_process_group"):
