@@ -139,7 +139,7 @@ def parsed(text: str) -> Node:
 def launches(root: Node, turns: list[int]) -> dict[str, int]:
     """Counts per vector step; `turns` of loops at depth 0, 1, …: substeps, Newton's, the line search's."""
     names = ("kernels", "copies", "command_buffers", "launches_outside", "library_calls", "host_driven_turns")
-    total = dict.fromkeys(names, 0)
+    total: dict[str, int] = dict.fromkeys(names, 0)
 
     def walk(node: Node, times: int, depth: int, captured: bool) -> None:
         for child in node.children:
