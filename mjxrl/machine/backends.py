@@ -73,6 +73,6 @@ TABLE = (
 
 
 def row(device: str, num_envs: int, env: str) -> Row:
-    """The row that decides for `num_envs` worlds of the task of this id; for fewer than one, which others refuse, too."""
+    """The row that decides for so many worlds of the task of this id; for less than one, which others refuse, too."""
     fitting = (r for r in TABLE if r.device == device and r.num_envs <= max(1, num_envs) and r.env in (env, ANY))
     return next(fitting)

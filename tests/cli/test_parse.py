@@ -281,13 +281,13 @@ def test_a_refusal_loads_neither_jax_nor_torch(tmp_path: Path) -> None:
 
 
 def test_help_shows_the_real_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    for algo, delay in (("td3", 2), ("sac", 1)):
+    for algo, delay in (("td3", 2), ("sac", 3)):  # Ant's on a CPU, as are the updates
         with pytest.raises(SystemExit) as stop:
             parse_config([*ON_CPU, "--algo", algo, "--num-envs", "32", "--total-steps", "9000", "--help"])
         assert not stop.value.code
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"(TD3's delayed policy updates). (default: {delay})" in shown
-        updates = {"td3": 8, "sac": 16}[algo]  # Ant's on a CPU
+        updates = {"td3": 8, "sac": 16}[algo]
         assert f"Gradient updates per vectorized step (`--num-envs` transitions). (default: {updates})" in shown
         assert "uniformly random actions before the first update. (default: 900)" in shown
         assert "--algo {td3,sac}" in shown and "--physics.accuracy {exact,fast}" in shown
