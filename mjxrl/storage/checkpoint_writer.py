@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,17 @@ from mjxrl.storage.snapshot import Snapshot
 
 
 class CheckpointWriter:
-    """One write after the other, on a thread of its own; one that fails is reported and leaves the one before it."""
+    """One write after the other, each on a thread of its own; one that fails is reported and leaves the one before it.
+
+    A thread ends with its write: while it lives OpenMP counts the threads that torch's operators started in it, finds
+    more than there are cores, and no longer lets the learner's wait awake for each other. Updates take up to three
+    times as long then.
+    """
 
     def __init__(self, run_dir: Path, keep: int, report: Callable[[str], None], ranks: Ranks = ALONE) -> None:
         """Write into `run_dir`, keep the newest `keep` checkpoints and tell `report` what went wrong. All `ranks` write
         their parts of them; the best are the first one's alone."""
         self._run_dir, self._keep, self._report, self._ranks = run_dir, keep, report, ranks
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: deque[Future[None]] = deque()
 
     def save(
@@ -55,7 +59,10 @@ class CheckpointWriter:
                 return False
             replay = None
         host = {file: {name: _copy(tensor) for name, tensor in content.items()} for file, content in tensors.items()}
-        self._pending.append(self._thread.submit(self._write, step, host, info, kind, replay, ranks))
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        before = list(self._pending)[-1:]
+        self._pending.append(thread.submit(self._write, before, step, host, info, kind, replay, ranks))
+        thread.shutdown(wait=False)
         return True
 
     def wait(self) -> bool:
@@ -73,8 +80,16 @@ class CheckpointWriter:
         return whole
 
     def _write(
-        self, step: int, tensors: Tensors, info: Mapping[str, Any], kind: str, replay: Snapshot | None, ranks: Ranks
+        self,
+        before: list[Future[None]],
+        step: int,
+        tensors: Tensors,
+        info: Mapping[str, Any],
+        kind: str,
+        replay: Snapshot | None,
+        ranks: Ranks,
     ) -> None:
+        wait(before)
         with closing(replay) if replay else nullcontext():
             content = {**tensors, REPLAY: replay.tensors} if replay else tensors
             checkpoint.save(self._run_dir, step, content, info, kind, ranks)

@@ -46,6 +46,16 @@ def test_the_loop_goes_on_while_a_checkpoint_of_before_is_written(tmp_path: Path
     assert found.keys() == newest.keys() and all(torch.equal(found[name], newest[name]) for name in newest)
 
 
+def test_no_thread_outlives_its_write(tmp_path: Path) -> None:
+    """One that stays keeps OpenMP's count of threads above that of cores, and updates slow down for good."""
+    writer = CheckpointWriter(tmp_path, 2, print)
+    assert all(writer.save(step, LEARNER, {}) for step in (1, 2, 3)) and writer.wait()
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("checkpoint")]
+    for thread in threads:
+        thread.join(5)  # it may be on its last lines
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_a_best_policy_queues_behind_a_large_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, going_on = tensor_file.write, threading.Event()
 
