@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from mjxrl.envs.task import Distribution
+from mjxrl.physics.fixed_shapes import FixedShapes
 
 _MANY = 256  # worlds, of which one is nearly always done: a GPU would wait for the condition in vain
 
 
-class JaxArrays:
+class JaxArrays(FixedShapes):
     """What `Physics` says of arrays, on jax, for `num_envs` worlds."""
 
     xp = jnp
@@ -29,15 +30,6 @@ class JaxArrays:
             uniform = distribution == "uniform"
             noise[name] = jax.random.uniform(key, shape, minval=-1.0) if uniform else jax.random.normal(key, shape)
         return jax.random.key_data(random), noise
-
-    def picked(self, mask: jax.Array, array: jax.Array) -> jax.Array:
-        return array
-
-    def put(self, mask: jax.Array, picked: jax.Array, array: jax.Array) -> jax.Array:
-        return self.xp.where(mask.reshape(-1, *(1,) * (array.ndim - 1)), picked, array)
-
-    def seldom(self, condition: Callable[[], Any], then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        return then()
 
     def when(self, condition: jax.Array, then: Callable[[Any], Any], operand: Any) -> Any:
         if jax.default_backend() == "gpu" and self.num_envs >= _MANY:

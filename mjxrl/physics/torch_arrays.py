@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.envs.task import Distribution
+from mjxrl.physics.fixed_shapes import FixedShapes
 
 # Functions of the elements that torch calls as numpy does and means as numpy does
 _ELEMENTWISE = {
@@ -179,7 +180,7 @@ def _dtype(dtype: Any) -> torch.dtype:
     return torch.float32 if found == torch.float64 else found
 
 
-class TorchArrays:
+class TorchArrays(FixedShapes):
     """What `Physics` says of arrays, on torch, for `num_envs` worlds."""
 
     xp: TorchNamespace
@@ -191,15 +192,6 @@ class TorchArrays:
             shape, kind = (self.num_envs, size), {"generator": random, "device": self.xp.device}
             noise[name] = torch.rand(shape, **kind) * 2 - 1 if distribution == "uniform" else torch.randn(shape, **kind)
         return random, noise
-
-    def picked(self, mask: Tensor, array: Tensor) -> Tensor:
-        return array
-
-    def put(self, mask: Tensor, picked: Tensor, array: Tensor) -> Tensor:
-        return self.xp.where(mask.reshape(-1, *(1,) * (array.ndim - 1)), picked, array)
-
-    def seldom(self, condition: Callable[[], Any], then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        return then()
 
     def when(self, condition: Tensor, then: Callable[[Any], Any], operand: Any) -> Any:
         return then(operand)  # always: `condition` is on the device, and a graph has no branch
