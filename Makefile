@@ -21,6 +21,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
+# two processes, a file of tests stays in one: it shares what it has compiled
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 .PHONY: demo reach test coverage test-all test-gpu check lock docs docs-check docs-look install clean
 .DEFAULT_GOAL := demo
@@ -38,13 +40,13 @@ reach: $(STAMP)
 	$(VENV)/bin/mjxrl-compare $$run --ppo $$run-ppo --out $$run
 
 test: $(STAMP)
-	@$(VENV)/bin/python -m pytest -q -m "not gpu and not slow"
+	@$(VENV)/bin/python -m pytest -q $(SIDE_BY_SIDE) -m "not gpu and not slow"
 
 coverage: $(STAMP)
-	@$(VENV)/bin/python -m pytest -q -m "not gpu and not slow" --cov=mjxrl --cov-report=term --cov-fail-under=90
+	@$(VENV)/bin/python -m pytest -q $(SIDE_BY_SIDE) -m "not gpu and not slow" --cov=mjxrl --cov-report=term --cov-fail-under=90
 
 test-all: $(STAMP)
-	@$(VENV)/bin/python -m pytest -q
+	@$(VENV)/bin/python -m pytest -q $(SIDE_BY_SIDE)
 
 test-gpu: $(STAMP)
 	@MJXRL_TEST_DEVICE=cuda $(VENV)/bin/python -m pytest -q -m gpu

@@ -5,8 +5,7 @@
 
 Every run gets the same cores to itself, pinned, and the same wall-clock time; peers run with their defaults, ours with
 the preset laptop, which was tuned on these tasks. Runs that the JSON file already holds are not repeated, so that the
-command can be interrupted and called again, with more seeds too; after a change of preset start a new file. As many
-runs go side by side as there are cores for.
+command can be interrupted and called again, with more seeds too; after a change of preset start a new file.
 """
 
 from __future__ import annotations
@@ -34,12 +33,14 @@ class Options:
     """Task ids."""
     who: tuple[str, ...] = ("mjxrl-td3", "mjxrl-sac", "sbx-td3", "sbx-sac", "sbx-crossq", "sbx-crossq-128", "sb3-sac")
     """Who learns: mjxrl, sb3 or sbx, and the algorithm; peers also at another width of their hidden layers."""
-    seeds: int = 3
-    """Runs of each, with seeds 0, 1, ..."""
+    seeds: tuple[int, ...] = (20, 21, 22)
+    """Seeds of each; ours were tuned on others."""
     minutes: float = 10.0
     """Wall-clock time of a run."""
     cores: int = 2
     """Cores of a run."""
+    among: tuple[int, ...] = ()
+    """Cores that may be used; as many runs go side by side as there are groups of them. Default: all."""
     episodes: int = 10
     """Episodes that the policy is scored by."""
 
@@ -48,11 +49,12 @@ def main(options: Options) -> None:
     report = opened(options.json, new_report(options), ("minutes", "cores", "episodes"))
     keys = [
         {"env": env, "who": who, "seed": seed}
-        for seed in range(options.seeds)
+        for seed in options.seeds
         for env in options.env
         for who in options.who
     ]
-    complete(report, options.json, keys, groups_of(options.cores), lambda key, cores: made(key, options, cores))
+    groups = groups_of(options.cores, options.among)
+    complete(report, options.json, keys, groups, lambda key, cores: made(key, options, cores))
     print_table(report)
 
 
