@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.stats import bootstrap
+
 from mjxrl.machine.backends import TABLE
 from mjxrl.reporting.plotting import elapsed_minutes, read_metrics
 
@@ -22,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
-LEARNING = RESULTS / "learning-one-core.json"
+OURS = RESULTS / "ladder-one-core.json"  # by benchmarks/ladder.py
+PEERS = RESULTS / "learning-one-core.json"  # by benchmarks/learning.py
 GOALS = {"Ant-v5": 6000, "HalfCheetah-v5": 10000, "Humanoid-v5": 6000}  # of the leaderboard, mean return in Gymnasium
 EPISODES = 10  # that a score on the leaderboard is of, at least
 FETCH = RESULTS / "fetch.json"  # by mjxrl-compare, from runs of the Fetch tasks
@@ -32,34 +36,36 @@ METRICS = ("HalfCheetah-v5-td3", "FetchPush-v4-sac")  # runs whose columns are s
 
 
 def results() -> list[str]:
-    """Scores after so many minutes: our best algorithm on each task and the best peer's, over at least three seeds."""
-    report = json.loads(LEARNING.read_text(encoding="utf-8"))
-    scores: dict[tuple[str, str], list[float]] = {}
-    for run in sorted(report["runs"], key=lambda run: run["seed"]):
-        scores.setdefault((run["env"], run["who"]), []).append(statistics.fmean(run["returns"]))
-    several = {key: of_seeds for key, of_seeds in scores.items() if len(of_seeds) >= 3}
+    """Scores after so many minutes: our better algorithm on each task, and the best of the peers, of three seeds."""
+    ours, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (OURS, PEERS))
+    mine = scores(ours["runs"], "algo")
+    others = scores([run for run in theirs["runs"] if run["who"].startswith("sbx")], "who")
     rows = []
-    for env in dict.fromkeys(env for env, _ in several):
-        ours, theirs = (
-            max(((who, s) for (task, who), s in several.items() if task == env and who.startswith(side)), key=mean_of)
-            for side in ("mjxrl", "sbx")
-        )
-        ratio = mean_of(ours) / mean_of(theirs)
-        rows.append((env, shown(*ours), shown(*theirs), f"{ratio:.1f}"))
-    minutes, device = report["minutes"], report["device"]
-    head = ("Task", f"mjxrl, {minutes:.0f} minutes on {device}", "best of SBX TD3 and SAC, the same", "ratio")
-    return table(head, rows)
+    for env in dict.fromkeys(env for env, _ in mine):
+        score, said = best(mine, env)
+        peer, theirs_said = best(others, env)
+        rows.append((env, said, theirs_said, f"{score / peer:.1f}" if peer > 0 else ""))
+    length = f"{ours['minutes']:.0f} minutes on {ours['device']}"
+    return table(("Task", f"mjxrl, {length}", "the best of SBX, as long", "ratio"), rows)
 
 
-def mean_of(named: tuple[str, list[float]]) -> float:
-    return statistics.fmean(named[1])
+def scores(runs: list[dict[str, Any]], who: str) -> dict[tuple[str, str], list[float]]:
+    """The mean return of each seed's last episodes, by task and by what `who` names, where there are three seeds."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        found.setdefault((run["env"], run[who]), []).append(statistics.fmean(run["returns"]))
+    return {named: of_seeds for named, of_seeds in found.items() if len(of_seeds) >= 3}
 
 
-def shown(who: str, of_seeds: list[float]) -> str:
-    """The mean over seeds and, in brackets, the worst and the best of them."""
-    low, high = min(of_seeds), max(of_seeds)
-    algo = who.partition("-")[2].upper()
-    return f"{algo} {statistics.fmean(of_seeds):.0f} ({low:.0f} to {high:.0f}, {len(of_seeds)} seeds)"
+def best(found: dict[tuple[str, str], list[float]], env: str) -> tuple[float, str]:
+    """The best mean over seeds on a task, and how it is said: with its 95 % interval, bootstrapped over seeds."""
+    of_task = [(statistics.fmean(of_seeds), who, of_seeds) for (task, who), of_seeds in found.items() if task == env]
+    if not of_task:
+        return 0.0, "not run yet"
+    mean, who, of_seeds = max(of_task)
+    low, high = bootstrap((of_seeds,), np.mean, method="percentile", rng=0).confidence_interval
+    algo = who.removeprefix("sbx-").replace("crossq", "CrossQ").replace("sac", "SAC").replace("td3", "TD3")
+    return mean, f"{algo} {mean:.0f} [{low:.0f}, {high:.0f}] ({len(of_seeds)} seeds)"
 
 
 def leaderboard() -> list[str]:

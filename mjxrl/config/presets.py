@@ -5,7 +5,7 @@ Tables are merged top to bottom: a row replaces the fields it names, and what no
 last.
 
     paper    the form of the papers, one update per transition
-    laptop   few CPU cores: few worlds, narrow networks, LayerNorm critics, compiled updates
+    laptop   few CPU cores: few worlds, narrow networks, compiled updates; SAC after CrossQ and FlashSAC
     fast     thousands of worlds on a GPU: few, large updates per vector step; fast-2025 is what it was before
 """
 
@@ -15,7 +15,7 @@ import dataclasses
 import math
 from typing import Any
 
-from mjxrl.config.for_tasks import TASKS, UPDATES_PER_TRANSITION, Row
+from mjxrl.config.for_tasks import MOVED, TASKS, UPDATES_PER_TRANSITION, Row
 from mjxrl.config.schema import GYMNASIUM, Algorithm, Config, Preset
 from mjxrl.machine import devices
 from mjxrl.machine.devices import Backend, Device
@@ -35,14 +35,34 @@ PAPER: dict[str, Row] = {
     "sac": {},  # Haarnoja et al. 2018
 }
 
-# On two cores narrow networks make more updates, and LayerNorm makes more of each; with few worlds each transition
-# comes from a newer policy. TD3 on HalfCheetah-v5, 2 minutes, one seed: 3400 so, 730 with 64 worlds. Compiled, networks
-# of this size make 1.5 times the updates.
+# On two cores narrow networks make more updates; with few worlds each transition comes from a newer policy. TD3 on
+# HalfCheetah-v5, 2 minutes, one seed: 3400 so, 730 with 64 worlds. Compiled, networks of this size make 1.5 times the
+# updates.
 LAPTOP: Row = {
-    "learner": {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "critic_norm": "layer", "compile": True},
+    "learner": {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "compile": True},
     "log": {"every": 5_000},
     "eval": {"every": 10_000},
     "checkpoint": {"every": 50_000},
+}
+LAYER_NORM: Row = {"learner": {"critic_norm": "layer"}}
+# CrossQ (Bhatt et al. 2024) at small widths, without a gradient through the half of the next states, whose critics are
+# FlashSAC's (arXiv 2604.04539) distributions of scaled returns, with its quiet start and held noise. Together they make
+# Humanoid-v5 walk within 60 000 transitions; docs/measurements.md has what each gives.
+QUICK_SAC: Row = {
+    "learner": {
+        "critic_norm": "batch",
+        "half_gradient": True,
+        "critic": "categorical",
+        "atoms": 51,
+        "scale_rewards": True,
+        "policy_delay": 3,
+        "adam_beta1": 0.5,
+        "actor_lr": 1e-3,
+        "critic_lr": 1e-3,
+        "warmup_steps": 1_000,
+        "hold_noise": 16,
+    },
+    "sac": {"temperature_lr": 1e-3, "init_temperature": 0.01, "target_std": 0.15, "init_std": 0.25},
 }
 LAPTOP_WORLDS = 8
 
@@ -219,7 +239,9 @@ def _tables(preset: str, task: str, algo: str, num_envs: int) -> tuple[Row, ...]
             return FAST_COMMON, FAST[algo], by_worlds
         return FAST_2025_COMMON, FAST_2025[algo], by_worlds, {"replay": {"capacity": ROWS_PER_WORLD * num_envs}}
     updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, task, algo), 1))
-    return PAPER[algo], LAPTOP if preset == "laptop" else {}, {"learner": {"updates_per_step": updates}}
+    common = (PAPER[algo], {"learner": {"updates_per_step": updates}})
+    critics = LAYER_NORM if algo == "td3" or (task, algo) in MOVED else QUICK_SAC
+    return (*common, LAPTOP, critics) if preset == "laptop" else common
 
 
 def merged(config: Any, row: Row) -> Any:

@@ -141,8 +141,6 @@ def validate(config: Config) -> list[str]:
         if not wrong.keys() & {"learner.warmup_steps", "total_steps"}:
             problems += _learns(config)
     problems += _fits_the_networks(config, wrong.keys())
-    if None not in (config.sac.target_entropy, config.sac.target_std):
-        problems.append(problem("sac.target_std", config.sac.target_std, "None with --sac.target-entropy"))
     in_gymnasium = config.env.startswith(GYMNASIUM)
     if in_gymnasium != (config.backend == "gymnasium"):
         allowed = "gymnasium" if in_gymnasium else ", ".join(each for each in get_args(Backend) if each != "gymnasium")

@@ -141,9 +141,9 @@ class SacConfig:
     auto_temperature: bool = True
     """Adjust the temperature towards the target entropy; off keeps it fixed."""
     target_entropy: float | None = None
-    """Entropy aimed at, in nats; the default is minus the number of action dimensions."""
+    """Entropy aimed at, in nats; default: that of --sac.target-std, or minus the number of action dimensions."""
     target_std: float | None = None
-    """In its place: the entropy of a Gaussian of this standard deviation, before tanh (FlashSAC has 0.15)."""
+    """The entropy aimed at is that of a Gaussian of this standard deviation, before tanh (FlashSAC has 0.15)."""
     init_std: float = 1.0
     """Standard deviation that the policy starts with, about, before tanh."""
     temperature_lr: float = 3e-4

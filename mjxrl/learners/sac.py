@@ -118,9 +118,11 @@ def temperature_loss(
 
 def target_entropy(settings: SacConfig, actions: int) -> float:
     """H: as given; or A/2 log(2 pi e sigma^2), a Gaussian's (FlashSAC, arXiv 2604.04539); or -A (appendix D)."""
+    if settings.target_entropy is not None:
+        return settings.target_entropy
     if settings.target_std is not None:
         return actions / 2 * math.log(2 * math.pi * math.e * settings.target_std**2)
-    return -float(actions) if settings.target_entropy is None else settings.target_entropy
+    return -float(actions)
 
 
 class SAC(ActorCritic):

@@ -28,11 +28,6 @@ def test_the_defaults_are_valid() -> None:
     assert validate(Config()) == []
 
 
-def test_the_target_entropy_is_given_once() -> None:
-    config = set_at(set_at(Config(), "sac.target_entropy", -3.0), "sac.target_std", 0.15)
-    assert validate(config) == ["--sac.target-std 0.15: allowed: None with --sac.target-entropy"]
-
-
 def test_every_field_has_a_rule_or_a_type_that_says_all() -> None:
     types = dict(flags_of(Config()).values())
     said = {path for path, hint in types.items() if hint is bool or get_origin(hint) is Literal}

@@ -39,20 +39,24 @@ def test_tables_are_what_their_raw_files_say() -> None:
 
 def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path) -> None:
     tables: Any = tool("tables")
-    tables.LEARNING = tmp_path / "learning.json"
-    runs = [("mjxrl-sac", 10), ("mjxrl-td3", 20), ("sbx-sac", 8), ("sbx-td3", 4)]
-    report = {
-        "minutes": 10.0,
-        "device": "a machine",
-        "runs": [
-            {"env": "Ant-v5", "who": who, "seed": seed, "returns": [score + seed, score + seed + 2]}
-            for who, score in runs
+    tables.OURS, tables.PEERS = tmp_path / "ours.json", tmp_path / "peers.json"
+
+    def written(path: Path, who: str, **scores: int) -> None:
+        runs = [
+            {"env": "Ant-v5", who: name.replace("_", "-"), "seed": seed, "returns": [score + seed, score + seed + 2]}
+            for name, score in scores.items()
             for seed in (2, 0, 1)
         ]
-        + [{"env": "Ant-v5", "who": "mjxrl-ppo", "seed": 0, "returns": [99]}],  # one seed is no result
-    }
-    tables.LEARNING.write_text(json.dumps(report))
-    assert tables.results()[-1] == "| Ant-v5 | TD3 22 (21 to 23, 3 seeds) | SAC 10 (9 to 11, 3 seeds) | 2.2 |"
+        runs.append({"env": "Ant-v5", who: "sbx-ppo", "seed": 0, "returns": [99]})  # one seed is no result
+        runs += [{"env": "Pusher-v5", who: "sac", "seed": seed, "returns": [-20]} for seed in range(3)]
+        path.write_text(json.dumps({"minutes": 10.0, "device": "a machine", "runs": runs}))
+
+    written(tables.OURS, "algo", sac=10, td3=20)
+    written(tables.PEERS, "who", sbx_crossq=8, sbx_td3=4, mjxrl_sac=90)
+    assert tables.results()[2:] == [
+        "| Ant-v5 | TD3 22 [21, 23] (3 seeds) | CrossQ 10 [9, 11] (3 seeds) | 2.2 |",
+        "| Pusher-v5 | SAC -20 [-20, -20] (3 seeds) | not run yet |  |",
+    ]
 
 
 def test_the_parts_are_means_over_seeds_of_where_the_curves_end(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_target_entropy_defaults_to_minus_the_action_size():
 def test_target_entropy_of_a_standard_deviation():
     wanted = torch.distributions.Normal(0.0, 0.15).entropy().item() * ACTION
     assert sac(target_std=0.15).target_entropy == pytest.approx(wanted)
+    assert sac(target_std=0.15, target_entropy=-0.5).target_entropy == -0.5  # the one on the command line
 
 
 def test_the_first_standard_deviation_moves_nothing_else():
