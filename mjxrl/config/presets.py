@@ -62,7 +62,7 @@ QUICK_SAC: Row = {
         "warmup_steps": 1_000,
         "hold_noise": 16,
     },
-    "sac": {"temperature_lr": 1e-3, "init_temperature": 0.01, "target_std": 0.15, "init_std": 0.25},
+    "sac": {"temperature_lr": 1e-3, "init_temperature": 0.01, "target_std": 0.25, "init_std": 0.25},
 }
 LAPTOP_WORLDS = 8
 
@@ -109,7 +109,7 @@ FAST_2025_COMMON: Row = {
 
 # After FlashSAC (arXiv 2604.04539), whose blocks have BatchNorm and targets besides: few updates of large batches on
 # many old transitions, a quiet start, noise that is held. Not yet run on a GPU, nor tuned here.
-FAST_SAC: Row = {"init_temperature": 0.01, "target_std": 0.15, "init_std": 0.25}
+FAST_SAC: Row = {"init_temperature": 0.01, "target_std": 0.25, "init_std": 0.25}
 FAST: dict[str, Row] = {
     "td3": {
         "learner": {"n_step": 3, "policy_delay": 2, "actor_q": "min"},
