@@ -8,8 +8,13 @@ Row = dict[str, Any]  # of fields and their values; nested rows reach into neste
 
 # 1 where no row says otherwise. An ant's transitions are cheap beside updates, and it gains from more of them.
 UPDATES_PER_TRANSITION = {("laptop", "Ant-v5", "td3"): 0.25, ("laptop", "Ant-v5", "sac"): 0.5}
-# Fetch's tasks with an object, rewarded only where it is at its goal: learned with LayerNorm critics
+# Fetch's tasks with an object, rewarded only where it is at its goal
 MOVED = tuple((f"Fetch{name}-v4", algo) for name in ("Push", "Slide", "PickAndPlace") for algo in ("td3", "sac"))
+FETCH = tuple(
+    f"Fetch{name}{reward}-v4" for name in ("Reach", "Push", "Slide", "PickAndPlace") for reward in ("", "Dense")
+)
+# Tasks whose rows were chosen with LayerNorm critics; with SAC others have BatchNorm's in preset laptop
+WITH_LAYER_NORM = ("Pendulum-v1", *FETCH)
 UPDATES_PER_TRANSITION |= {("laptop", *moved): 0.25 for moved in MOVED}
 
 PENDULUM: Row = {
@@ -46,10 +51,9 @@ TASKS: dict[tuple[str, str, str], Row] = {
     # The arm moves within centimetres, a metre from the origin. FetchReach, sparse, 15 000 transitions, tuning seed:
     # TD3 reaches 100 % of its goals so, and none with raw observations, whatever gamma and noise.
     **{
-        (preset, f"Fetch{name}{reward}-v4", algo): {"learner": {"normalize_obs": True}}
+        (preset, task, algo): {"learner": {"normalize_obs": True}}
         for preset in ("laptop", "paper")
-        for name in ("Reach", "Push", "Slide", "PickAndPlace")
-        for reward in ("", "Dense")
+        for task in FETCH
         for algo in ("td3", "sac")
     },
     **{("laptop", *moved): HINDSIGHT for moved in MOVED},

@@ -15,7 +15,7 @@ import dataclasses
 import math
 from typing import Any
 
-from mjxrl.config.for_tasks import MOVED, TASKS, UPDATES_PER_TRANSITION, Row
+from mjxrl.config.for_tasks import TASKS, UPDATES_PER_TRANSITION, WITH_LAYER_NORM, Row
 from mjxrl.config.schema import GYMNASIUM, Algorithm, Config, Preset
 from mjxrl.machine import devices
 from mjxrl.machine.devices import Backend, Device
@@ -240,7 +240,7 @@ def _tables(preset: str, task: str, algo: str, num_envs: int) -> tuple[Row, ...]
         return FAST_2025_COMMON, FAST_2025[algo], by_worlds, {"replay": {"capacity": ROWS_PER_WORLD * num_envs}}
     updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, task, algo), 1))
     common = (PAPER[algo], {"learner": {"updates_per_step": updates}})
-    critics = LAYER_NORM if algo == "td3" or (task, algo) in MOVED else QUICK_SAC
+    critics = LAYER_NORM if algo == "td3" or task in WITH_LAYER_NORM else QUICK_SAC
     return (*common, LAPTOP, critics) if preset == "laptop" else common
 
 
