@@ -21,7 +21,7 @@ from mjxrl.machine import devices
 from mjxrl.machine.devices import Backend, Device
 
 SOME_WORLDS = 8  # on a GPU, from here on `auto` means fast-2025, until a GPU has judged between the two
-MANY_WORLDS = 1024  # with fewer of them a run of the same time is shorter
+FULL_LENGTH_WORLDS = 1024  # with fewer of them a run of the same time is shorter
 TABLED_WORLDS = 4096  # for which presets for many worlds name batches and updates
 LEAST_BATCH = 256  # for few worlds there are fewer updates instead
 FOR_MANY = "fast", "fast-2025"
@@ -190,7 +190,7 @@ def default_config(
         config = merged(config, row)
     if preset in FOR_MANY:  # graphs are CUDA's
         config = merged(config, {"learner": {**_updates(config), "graphs": on_gpu, "compile": on_gpu}})
-        length = max(1_000_000, config.total_steps * num_envs // MANY_WORLDS)
+        length = max(1_000_000, config.total_steps * num_envs // FULL_LENGTH_WORLDS)
         config = dataclasses.replace(config, total_steps=min(config.total_steps, length))
     if total_steps is not None:
         config = dataclasses.replace(config, total_steps=total_steps)
