@@ -48,10 +48,7 @@ class Options:
 def main(options: Options) -> None:
     report = opened(options.json, new_report(options), ("minutes", "cores", "episodes"))
     keys = [
-        {"env": env, "who": who, "seed": seed}
-        for seed in options.seeds
-        for env in options.env
-        for who in options.who
+        {"env": env, "who": who, "seed": seed} for seed in options.seeds for env in options.env for who in options.who
     ]
     groups = groups_of(options.cores, options.among)
     complete(report, options.json, keys, groups, lambda key, cores: made(key, options, cores))

@@ -27,6 +27,7 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 OURS = RESULTS / "ladder-one-core.json"  # by benchmarks/ladder.py
 PEERS = RESULTS / "learning-one-core.json"  # by benchmarks/learning.py
+TUNING = RESULTS / "ladder-tuning.json"  # by benchmarks/ladder.py, called several times
 GOALS = {"Ant-v5": 6000, "HalfCheetah-v5": 10000, "Humanoid-v5": 6000}  # of the leaderboard, mean return in Gymnasium
 EPISODES = 10  # that a score on the leaderboard is of, at least
 FETCH = RESULTS / "fetch.json"  # by mjxrl-compare, from runs of the Fetch tasks
@@ -66,6 +67,15 @@ def best(found: dict[tuple[str, str], list[float]], env: str) -> tuple[float, st
     low, high = bootstrap((of_seeds,), np.mean, method="percentile", rng=0).confidence_interval
     algo = who.removeprefix("sbx-").replace("crossq", "CrossQ").replace("sac", "SAC").replace("td3", "TD3")
     return mean, f"{algo} {mean:.0f} [{low:.0f}, {high:.0f}] ({len(of_seeds)} seeds)"
+
+
+def tuning() -> list[str]:
+    """The runs that settings were chosen by, one seed each."""
+    rows = []
+    for run in sorted(json.loads(TUNING.read_text(encoding="utf-8"))["runs"], key=lambda run: run["env"]):
+        score = f"{statistics.fmean(run['returns']):.0f} ± {statistics.pstdev(run['returns']):.0f}"
+        rows.append((run["env"], run["algo"].upper(), run["variant"], f"{run['steps']:,}", f"{run['updates']:,}", score))
+    return table(("Task", "Algorithm", "Settings", "Transitions", "Updates", "Score in Gymnasium"), rows)
 
 
 def leaderboard() -> list[str]:
@@ -177,6 +187,7 @@ def backends() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "results": results,
+    "tuning": tuning,
     "leaderboard": leaderboard,
     "ranges": ranges,
     "fetch": fetch,
