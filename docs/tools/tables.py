@@ -74,7 +74,8 @@ def tuning() -> list[str]:
     rows = []
     for run in sorted(json.loads(TUNING.read_text(encoding="utf-8"))["runs"], key=lambda run: run["env"]):
         score = f"{statistics.fmean(run['returns']):.0f} ± {statistics.pstdev(run['returns']):.0f}"
-        rows.append((run["env"], run["algo"].upper(), run["variant"], f"{run['steps']:,}", f"{run['updates']:,}", score))
+        counts = f"{run['steps']:,}", f"{run['updates']:,}"
+        rows.append((run["env"], run["algo"].upper(), run["variant"], *counts, score))
     return table(("Task", "Algorithm", "Settings", "Transitions", "Updates", "Score in Gymnasium"), rows)
 
 
