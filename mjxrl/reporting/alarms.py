@@ -19,6 +19,7 @@ BEYOND = 2.0  # Q may exceed what the rewards allow by this factor
 NEGLIGIBLE = 1.0  # new critics say some hundredths before a first reward is seen
 COLLAPSED, EARLY = 1e-3, 0.1  # a temperature of this share of the first one, in this share of the run
 SATURATED = 0.9  # share of the policy's actions at their limits
+SETTLED = 10  # log lines, before which returns grow severalfold from one to the next, as the policy learns
 JUMPED = 0.55  # of the scale of rewards a few rows ago: an explosion halves it (networks/statistics.py)
 AT_THE_END = 0.9  # of the range of a categorical critic
 FAR_BELOW = 0.5  # share of the best evaluation, or of its gain over the first one, that may be lost
@@ -92,7 +93,7 @@ def evaluation_stalls(rows: Sequence[Row], config: Config) -> str | None:
 def reward_scale_jumps(rows: Sequence[Row], config: Config) -> str | None:
     """Returns became so much larger at once that all earlier rewards count half as much."""
     scales = [row[SCALE] for row in _newest(rows, SCALE)]
-    if not scales or scales[-1] >= JUMPED * max(scales):
+    if not scales or scales[-1] >= JUMPED * max(scales) or rows[-1]["step"] <= SETTLED * config.log.every:
         return None
     return (
         f"the scale of rewards jumped from {max(scales):.3g} to {scales[-1]:.3g}: a return far larger than all before. "

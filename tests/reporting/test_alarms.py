@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from mjxrl.cli.flags import flags_of
-from mjxrl.config import Config, LearnerConfig
+from mjxrl.config import Config, LearnerConfig, LogConfig
 from mjxrl.reporting.alarms import ALARMS, AlarmBell, alarms
 from tests.helpers.small_runs import rows_of, small, train
 
-CONFIG = Config(total_steps=100_000, learner=LearnerConfig(gamma=0.99))
+CONFIG = Config(total_steps=100_000, learner=LearnerConfig(gamma=0.99), log=LogConfig(every=10))
 HEALTHY = {
     "learner/target_q": 40.0,
     "learner/target_q_max": 90.0,
@@ -94,6 +94,8 @@ def test_a_scale_that_jumps() -> None:
     assert "reward_scale_jumps" in alarms(scaled(1e-2, 1e-2, 5e-3), CONFIG)
     assert "reward_scale_jumps" not in alarms(scaled(1e-2, 8e-3, 6e-3), CONFIG)  # returns that grow as the policy does
     assert "reward_scale_jumps" not in alarms(scaled(1e-2, 5e-3, 5e-3, 5e-3), CONFIG)  # long ago
+    begun = dataclasses.replace(CONFIG, log=LogConfig(every=100))  # ten lines of which are the first 1000 steps
+    assert "reward_scale_jumps" not in alarms(scaled(1e-2, 1e-2, 5e-3), begun)
 
 
 def test_values_at_the_end_of_a_categorical_critic() -> None:
