@@ -10,12 +10,12 @@ Row = dict[str, Any]  # of fields and their values; nested rows reach into neste
 UPDATES_PER_TRANSITION = {("laptop", "Ant-v5", "td3"): 0.25, ("laptop", "Ant-v5", "sac"): 0.5}
 # Fetch's tasks with an object, rewarded only where it is at its goal
 MOVED = tuple((f"Fetch{name}-v4", algo) for name in ("Push", "Slide", "PickAndPlace") for algo in ("td3", "sac"))
+UPDATES_PER_TRANSITION |= {("laptop", *moved): 0.25 for moved in MOVED}
 FETCH = tuple(
     f"Fetch{name}{reward}-v4" for name in ("Reach", "Push", "Slide", "PickAndPlace") for reward in ("", "Dense")
 )
 # Tasks whose rows were chosen with LayerNorm critics; with SAC others have BatchNorm's in preset laptop
 WITH_LAYER_NORM = ("Pendulum-v1", *FETCH)
-UPDATES_PER_TRANSITION |= {("laptop", *moved): 0.25 for moved in MOVED}
 
 PENDULUM: Row = {
     "learner": {"warmup_steps": 1_000, "gamma": 0.98, "actor_lr": 1e-3, "critic_lr": 1e-3},
