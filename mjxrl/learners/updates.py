@@ -39,7 +39,9 @@ class Updates:
         self.graphs: UpdateGraphs | None = None
 
     def compile(self, replay: Replay, draws: Draws) -> None:
-        """Compile the losses with their gradients for draws of these shapes. Changes no state."""
+        """Compile the losses with their gradients for draws of these shapes, once. Changes no state."""
+        if self._critic_gradient != self._algorithm.critic_gradient:
+            return
         batch, noise = next(each(self._read(replay, draws.indices))), draws.noise[0]
         functions = self._algorithm.critic_gradient, self._algorithm.policy_gradient
         self._critic_gradient, self._policy_gradient = compiled(functions, batch, noise, device=noise.device)

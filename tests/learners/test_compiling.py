@@ -47,6 +47,18 @@ def test_compiled_losses_agree_in_float32() -> None:
     assert_compiled_whole()  # and nothing again
 
 
+@needs_compiler
+def test_a_compiled_learner_is_not_another_ones() -> None:
+    """Settings are part of the program: of gamma .5, it is no good to a learner of gamma .9."""
+    replay = filled_replay()
+    first, second, eager = (
+        learner_of("td3", compile=on, gamma=gamma) for on, gamma in ((1, 0.5), (1, 0.99), (0, 0.99))
+    )
+    first.warm_up(replay)
+    second.warm_up(replay)
+    assert_same_losses(replay, [eager, second])
+
+
 def test_without_a_compiler_updates_run_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing is there yet
     plain, learner = (learner_of("td3", torch.float64, updates_per_step=4, compile=on) for on in (False, True))
