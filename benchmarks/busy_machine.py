@@ -25,9 +25,10 @@ import tyro
 
 from mjxrl.machine import devices, versions
 
-LEARNERS: dict[str, dict[str, Any]] = {
-    "sac": {"actor_hidden": (256, 256), "critic_hidden": (256, 256)},
-    "td3": {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "critic_norm": "layer", "compile": True},
+LEARNERS: dict[str, tuple[str, str, dict[str, Any]]] = {  # algorithm, preset, and what is otherwise
+    "sac": ("sac", "paper", {"actor_hidden": (256, 256), "critic_hidden": (256, 256)}),
+    "td3": ("td3", "laptop", {}),
+    "laptop": ("sac", "laptop", {}),
 }
 SPIN = "spin "  # then the count
 
@@ -45,7 +46,7 @@ class Options:
     )
     """default, "spin N" (GOMP_SPINCOUNT), passive (OMP_WAIT_POLICY) or "1 thread"."""
     learners: tuple[str, ...] = tuple(LEARNERS)
-    """sac (256x256) and td3 (128x128 with LayerNorm, compiled)."""
+    """sac (256x256), td3 and laptop (preset laptop's TD3 and SAC: 128x128, compiled)."""
     rounds: int = 5
     """Turns of each setting, in either condition."""
     seconds: float = 2.0
@@ -140,9 +141,8 @@ def work(learner: str) -> None:
     from mjxrl.worlds.worlds import StepResult
 
     obs_size, action_size, worlds, no = 17, 6, 8, torch.zeros(8, dtype=torch.bool)
-    config = merged(
-        default_config("Walker2d-v5", learner, device="cpu", preset="paper"), {"learner": LEARNERS[learner]}
-    )
+    algo, preset, row = LEARNERS[learner]
+    config = merged(default_config("Walker2d-v5", algo, device="cpu", preset=preset), {"learner": row})
     made, generator = make_learner(config, obs_size, action_size, "cpu"), torch.Generator().manual_seed(0)
     replay = Replay(worlds, obs_size, action_size, capacity=16_000, time_limit=1000, device="cpu")
     replay.start(torch.randn(worlds, obs_size))

@@ -27,6 +27,7 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 OURS = RESULTS / "ladder-one-core.json"  # by benchmarks/ladder.py
 PEERS = RESULTS / "learning-one-core.json"  # by benchmarks/learning.py
+PLAIN = RESULTS / "plain.json"  # by benchmarks/plain.py
 TUNING = RESULTS / "ladder-tuning.json"  # by benchmarks/ladder.py, called several times
 GOALS = {"Ant-v5": 6000, "HalfCheetah-v5": 10000, "Humanoid-v5": 6000}  # of the leaderboard, mean return in Gymnasium
 EPISODES = 10  # that a score on the leaderboard is of, at least
@@ -67,6 +68,32 @@ def best(found: dict[tuple[str, str], list[float]], env: str) -> tuple[float, st
     low, high = bootstrap((of_seeds,), np.mean, method="percentile", rng=0).confidence_interval
     algo = who.removeprefix("sbx-").replace("crossq", "CrossQ").replace("sac", "SAC").replace("td3", "TD3")
     return mean, f"{algo} {mean:.0f} [{low:.0f}, {high:.0f}] ({len(of_seeds)} seeds)"
+
+
+def plain() -> list[str]:
+    """What the plain command scores with either algorithm, one seed of each or the mean of several, beside random."""
+    report = json.loads(PLAIN.read_text(encoding="utf-8"))
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in report["runs"]:
+        groups.setdefault(run["env"], []).append(run)
+    rows = []
+    for env, runs in groups.items():
+        of_algo = [[run for run in runs if run["algo"] == algo] for algo in ("sac", "td3")]
+        rows.append((env, *map(score_and_length, of_algo), number(statistics.fmean(runs[0]["random"]))))
+    return table(("Task", "SAC", "TD3", "random actions"), rows)
+
+
+def score_and_length(runs: list[dict[str, Any]]) -> str:
+    """The mean return over seeds, after how many transitions, and the seeds if there are several."""
+    if not runs:
+        return "not run yet"
+    score = number(statistics.fmean(statistics.fmean(run["returns"]) for run in runs))
+    steps = f"{statistics.fmean(run['steps'] for run in runs):,.0f}"
+    return f"**{score}** ({steps}{f'; {len(runs)} seeds' if len(runs) > 1 else ''})"
+
+
+def number(x: float) -> str:
+    return f"{x:.0f}" if abs(x) >= 100 else f"{x:.1f}"
 
 
 def tuning() -> list[str]:
@@ -188,6 +215,7 @@ def backends() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "results": results,
+    "plain": plain,
     "tuning": tuning,
     "leaderboard": leaderboard,
     "ranges": ranges,

@@ -59,6 +59,26 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
     ]
 
 
+def test_the_plain_command_is_shown_beside_random_actions(tmp_path: Path) -> None:
+    tables: Any = tool("tables")
+    tables.PLAIN = tmp_path / "plain.json"
+
+    def run(env: str, algo: str, *returns: int) -> dict[str, Any]:
+        return {"env": env, "algo": algo, "returns": returns, "random": [-300, -100], "steps": 1000 * returns[0]}
+
+    runs = [
+        run("Ant-v5", "sac", 1, 3),
+        run("Ant-v5", "sac", 3, 5),
+        run("Ant-v5", "td3", 500, 502),
+        run("Pusher-v5", "td3", 9),
+    ]
+    tables.PLAIN.write_text(json.dumps({"runs": runs}))
+    assert tables.plain()[2:] == [
+        "| Ant-v5 | **3.0** (2,000; 2 seeds) | **501** (500,000) | -200 |",
+        "| Pusher-v5 | not run yet | **9.0** (9,000) | -200 |",
+    ]
+
+
 def test_the_parts_are_means_over_seeds_of_where_the_curves_end(tmp_path: Path) -> None:
     tables: Any = tool("tables")
     tables.PARTS, tables.PARTS_PICTURE = tmp_path / "parts.json", tmp_path / "parts.png"
