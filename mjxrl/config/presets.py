@@ -15,7 +15,7 @@ import dataclasses
 import math
 from typing import Any
 
-from mjxrl.config.for_tasks import TASKS, UPDATES_PER_TRANSITION, WITH_LAYER_NORM, Row
+from mjxrl.config.for_tasks import QUICK_WITH_TD3, TASKS, UPDATES_PER_TRANSITION, WITH_LAYER_NORM, Row
 from mjxrl.config.schema import GYMNASIUM, Algorithm, Config, Preset
 from mjxrl.machine import devices
 from mjxrl.machine.devices import Backend, Device
@@ -48,7 +48,7 @@ LAYER_NORM: Row = {"learner": {"critic_norm": "layer"}}
 # CrossQ (Bhatt et al. 2024) at small widths, without a gradient through the half of the next states, whose critics are
 # FlashSAC's (arXiv 2604.04539) distributions of scaled returns, with its quiet start and held noise. Only together do
 # they keep Humanoid-v5 on its feet after 60 000 transitions; docs/measurements.md has what each gives.
-QUICK_SAC: Row = {
+QUICK: Row = {
     "learner": {
         "critic_norm": "batch",
         "half_gradient": True,
@@ -63,6 +63,7 @@ QUICK_SAC: Row = {
         "hold_noise": 16,
     },
     "sac": {"temperature_lr": 1e-3, "init_temperature": 0.01, "target_std": 0.25, "init_std": 0.25},
+    "td3": {"exploration_noise": 0.15},
 }
 LAPTOP_WORLDS = 8
 
@@ -240,8 +241,8 @@ def _tables(preset: str, task: str, algo: str, num_envs: int) -> tuple[Row, ...]
         return FAST_2025_COMMON, FAST_2025[algo], by_worlds, {"replay": {"capacity": ROWS_PER_WORLD * num_envs}}
     updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, task, algo), 1))
     common = (PAPER[algo], {"learner": {"updates_per_step": updates}})
-    critics = LAYER_NORM if algo == "td3" or task in WITH_LAYER_NORM else QUICK_SAC
-    return (*common, LAPTOP, critics) if preset == "laptop" else common
+    quick = task not in WITH_LAYER_NORM if algo == "sac" else task in QUICK_WITH_TD3
+    return (*common, LAPTOP, QUICK if quick else LAYER_NORM) if preset == "laptop" else common
 
 
 def merged(config: Any, row: Row) -> Any:

@@ -76,9 +76,8 @@ def test_laptop_is_few_worlds_and_narrow_networks_and_td3_otherwise_the_papers(a
         learner, sac = laptop.learner, laptop.sac
         assert (learner.critic_norm, learner.critic, learner.scale_rewards) == ("batch", "categorical", True)
         assert (learner.hold_noise, learner.warmup_steps, sac.target_std) == (16, 1_000, 0.25)
-        assert merged(laptop, {"learner": vars(like_the_paper.learner), "sac": vars(like_the_paper.sac)}) == (
-            like_the_paper
-        )
+        row = {name: vars(getattr(like_the_paper, name)) for name in ("learner", "sac", "td3")}
+        assert merged(laptop, row) == like_the_paper
 
 
 def test_a_task_may_have_a_row_of_its_own() -> None:
@@ -91,6 +90,8 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     for num_envs, updates in ((8, 2), (32, 8), (1, 1)):  # a quarter of an update per transition
         ant = default_config("Ant-v5", "td3", num_envs, device="cpu", preset="laptop")
         assert (ant.learner.updates_per_step, ant.learner.gamma) == (updates, 0.98)
+    for env, norm in (("Walker2d-v5", "batch"), ("HalfCheetah-v5", "layer")):
+        assert default_config(env, "td3", device="cpu", preset="laptop").learner.critic_norm == norm
     ant = default_config("Ant-v5", "sac", device="cpu", preset="laptop").learner
     assert (ant.updates_per_step, ant.gamma, ant.warmup_steps) == (4, 0.97, 1_000)
 
