@@ -105,6 +105,7 @@ def train(cores: list[int], *flags: str, ranks: int = 1) -> Row:
             "updates": checkpoint.read_manifest(path, "latest", {})["updates"],
             "minutes_taken": float(minutes[-1]),
             "returns": final["trained"]["returns"],
+            "better_returns": final[final.get("better", "trained")]["returns"],  # of what the command says to take
             "random": final["random"]["returns"],
             "curve": [(row["step"], at, row["eval/return"]) for row, at in zip(evaluations, minutes, strict=False)],
         }

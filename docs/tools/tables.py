@@ -84,10 +84,11 @@ def plain() -> list[str]:
 
 
 def score_and_length(runs: list[dict[str, Any]]) -> str:
-    """The mean return over seeds, after how many transitions, and the seeds if there are several."""
+    """The mean return over seeds of what the command says to take, the last policy or the best one; after how many
+    transitions, and the seeds if there are several."""
     if not runs:
         return "not run yet"
-    score = number(statistics.fmean(statistics.fmean(run["returns"]) for run in runs))
+    score = number(statistics.fmean(statistics.fmean(run.get("better_returns", run["returns"])) for run in runs))
     steps = f"{statistics.fmean(run['steps'] for run in runs):,.0f}"
     return f"**{score}** ({steps}{f'; {len(runs)} seeds' if len(runs) > 1 else ''})"
 
