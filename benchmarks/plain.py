@@ -3,8 +3,8 @@
     python benchmarks/plain.py --json benchmarks/results/plain.json
 
 A score is the mean return of ten episodes in Gymnasium of the policy that the command says to take in the end, the last
-or the best one, beside that of random actions. The seed is a flag so that a run
-can be repeated; it names nothing that was tuned. Runs that the JSON file already holds are not repeated.
+or the best one, beside that of random actions. The seed is a flag so that a run can be repeated; it names nothing that
+was tuned. Runs that the JSON file already holds are not repeated.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
     ]
     complete(report, options.json, keys, groups_of(options.cores, options.among), lambda *run: made(*run, options))
     for run in report["runs"]:
-        score, random = mean(run["better_returns"]), mean(run["random"])
+        score, random = mean(run.get("better_returns", run["returns"])), mean(run["random"])
         print(f"{run['env']:26} {run['algo']:4} {run['seed']:4} {run['steps']:8,} {score:9.1f}  random {random:9.1f}")
 
 

@@ -49,7 +49,7 @@ def test_compiled_losses_agree_in_float32() -> None:
 
 @needs_compiler
 def test_a_compiled_learner_is_not_another_ones() -> None:
-    """Settings are part of the program: of gamma .5, it is no good to a learner of gamma .9."""
+    """Settings are part of the program: of gamma .5, it is no good to a learner of gamma .99."""
     replay = filled_replay()
     first, second, eager = (
         learner_of("td3", compile=on, gamma=gamma) for on, gamma in ((1, 0.5), (1, 0.99), (0, 0.99))
