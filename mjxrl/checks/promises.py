@@ -197,6 +197,17 @@ def polyak_averaging() -> str:
     return check(error < 1e-12, f"100 steps against theta + (1 - tau)^100 (theta'_0 - theta): {error:.1e}")
 
 
+def averaged_policy() -> str:
+    learner = learner_of("sac", torch.float64, policy_average=0.1, policy_delay=2)
+    replay, g, wanted = random_replay(), torch.Generator().manual_seed(0), learner.algorithm.actor.flat.clone()
+    for made in range(1, 21):
+        learner.update(replay, 1, g)
+        if made % 2 == 0:
+            wanted = 0.9 * wanted + 0.1 * learner.algorithm.actor.flat
+    error = (learner.algorithm.best_actor.flat - wanted).abs().max().item()
+    return check(error < 1e-12, f"10 steps of the actor against 0.9 average + 0.1 actor: {error:.1e}")
+
+
 def no_value_after_termination() -> str:
     learner = learner_of("td3")
     batches = []
@@ -261,6 +272,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "temperature moves the right way": temperature_direction,
     "delayed policy updates": delayed_updates,
     "Polyak averaging": polyak_averaging,
+    "average of the policy's weights": averaged_policy,
     "no value after termination": no_value_after_termination,
     "BatchNorm's running statistics": batch_norm_statistics,
     "held noise": held_noise_law,

@@ -86,6 +86,7 @@ RULES: dict[str, Rule] = {
     "learner.atoms": _whole(2),
     "learner.value_range": _real(0, open_low=True),
     "learner.adam_beta1": _real(0, 0.999),
+    "learner.policy_average": _or_none(_real(0, 1, open_low=True)),
     "learner.hold_noise": _COUNT,
     "learner.weight_decay": _real(0),
     "learner.lr_final": _real(0, 1),

@@ -114,6 +114,10 @@ class LearnerConfig:
     """Launch up to 16 updates at once as a CUDA graph (on a GPU)."""
     compile: bool = False
     """Losses and gradients through torch.compile: faster on a CPU, after up to a minute the first time."""
+    policy_average: float | None = None
+    """If given, the policy that is evaluated and exported has an average of the actor's weights, which moves this
+    fraction towards them at each policy update (Nikishin et al. 2018 average weights for steadier policies). The
+    actor explores and learns as without. Default: the actor's own weights."""
     hold_noise: int = 1
     """Exploration noise stays for up to so many steps of a world, most often few (FlashSAC has 16); 1: always new."""
     threads: int = 0

@@ -14,10 +14,12 @@ from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Categorical
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.batch_norm import Joint, joint_outputs
-from mjxrl.networks.parameters import follow, new_network, refresh
+from mjxrl.networks.parameters import Network, follow, new_network, refresh
 from mjxrl.networks.spec import actor_spec, critic_spec
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
+
+AVERAGE = "average_actor"
 
 
 class ActorCritic:
@@ -48,6 +50,8 @@ class ActorCritic:
         self.has_targets = settings.critic_norm != "batch"
         if self.has_targets:
             self.networks["target_critics"] = self.critics.copy()
+        if settings.policy_average is not None:
+            self.networks[AVERAGE] = self.actor.copy()
         adam = {"beta1": settings.adam_beta1, "weight_decay": settings.weight_decay}
         self.noise = HeldNoise(settings.hold_noise, config.share(ranks.size).num_envs, sizes[1], device, dtype)
         self.optimizers = {
@@ -83,6 +87,14 @@ class ActorCritic:
             self.optimizers[name].step(gradient)
         moved = {"actor": self.actor, "critic": self.critics}
         refresh([moved[name] for name in gradients if name in moved])
+        fraction = self.config.learner.policy_average
+        if fraction is not None and "actor" in gradients:
+            follow([self.best_actor], [self.actor], fraction)
+
+    @property
+    def best_actor(self) -> Network:
+        """Whose actions count where nothing is explored: the average of the actor's weights, if one is kept."""
+        return self.networks.get(AVERAGE, self.actor)
 
     def over_worlds(self, low: float, high: float, actions: Annotated[Tensor, "N A"]) -> Annotated[Tensor, "N 1"]:
         """A number for each world, rising evenly from the first one's of all ranks to the last one's."""

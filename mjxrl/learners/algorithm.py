@@ -57,6 +57,12 @@ class Algorithm(Protocol):
     """What the critics' outputs mean."""
     actor: Network
     critics: Network
+
+    @property
+    def best_actor(self) -> Network:
+        """The one of the networks that acts where nothing is explored."""
+        ...
+
     networks: Mapping[str, Network]
     """All, by the names under which they are saved; a run may start from those of another."""
     optimizers: Mapping[str, Adam]

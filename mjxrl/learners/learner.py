@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mjxrl.config import Config
+from mjxrl.learners.actor_critic import AVERAGE
 from mjxrl.learners.algorithm import Algorithm
 from mjxrl.learners.batches import Draws, without_invalid
 from mjxrl.learners.diagnostics import goal_metrics
@@ -18,7 +19,7 @@ from mjxrl.learners.updates import Updates
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.statistics import ReturnScale, RunningNorm
 from mjxrl.replay import Batch, Indices, Replay
-from mjxrl.storage.state import Part, State, check_fit, flatten, restore
+from mjxrl.storage.state import Part, State, check_fit, flatten, part_of, restore
 from mjxrl.worlds.worlds import StepResult
 
 PER_WORLD = {f"return_scale.{name}" for name in ReturnScale.PER_WORLD} | {f"noise.{x}" for x in HeldNoise.PER_WORLD}
@@ -178,7 +179,8 @@ class Learner:
         self.load_state_dict({**state, **own})
 
     def load_weights(self, state: State) -> None:
-        """Start from the networks, targets and statistics of a saved state; everything else stays new.
+        """Start from the networks, targets and statistics of a saved state; everything else stays new. An average that
+        was not saved starts at the actor.
 
         Raises:
             MisfitError: a tensor is missing or of another shape; nothing has been changed then.
@@ -186,5 +188,7 @@ class Learner:
         parts = {**self.algorithm.networks, "norm": self.norm, "return_scale": self.return_scale}
         expected = {name: x for name, x in flatten(parts).items() if name not in PER_WORLD}
         weights = {name: x for name, x in state.items() if name.partition(".")[0] in parts and name not in PER_WORLD}
+        if AVERAGE in parts and not part_of(weights, AVERAGE):
+            weights |= {f"{AVERAGE}.{name}": x for name, x in part_of(weights, "actor").items()}
         check_fit({name: expected[name] for name in ADDED & expected.keys()} | weights, expected)
         restore(parts, weights)

@@ -92,7 +92,7 @@ class TD3(ActorCritic):
     def act(self, obs: Annotated[Tensor, "N O"], generator: torch.Generator | None = None) -> Annotated[Tensor, "N A"]:
         """clip(pi(s) + N(0, sigma), -1, 1). sigma may rise evenly from the first world to the last (Li et al. 2023,
         arXiv 2307.12983)."""
-        action = self.act_deterministic(obs)
+        action = policy(self.actor.exact, obs)
         noise = self.noise.draw(len(obs), generator)
         low, high = self.config.td3.exploration_noise, self.config.td3.exploration_noise_max
         if high is None:
@@ -101,7 +101,7 @@ class TD3(ActorCritic):
 
     def act_deterministic(self, obs: Annotated[Tensor, "N O"]) -> Annotated[Tensor, "N A"]:
         """pi(s)."""
-        return policy(self.actor.exact, obs)
+        return policy(self.best_actor.exact, obs)
 
     def critic_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> CriticGradient:
         settings = self.config.td3

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mjxrl.errors import PolicyError
 from mjxrl.learners import sac, td3
+from mjxrl.learners.actor_critic import AVERAGE
 from mjxrl.networks.layers import Layer
 from mjxrl.networks.parameters import Network
 from mjxrl.networks.spec import NetworkSpec
@@ -73,7 +74,7 @@ class Policy:
         try:
             self._act = _ACTIONS[info.algo]
             tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-            self._network = Network(info.network, part_of(tensors, "actor"))
+            self._network = Network(info.network, part_of(tensors, AVERAGE) or part_of(tensors, "actor"))
             norm = part_of(tensors, "norm")
             self.info, self.obs_size, self.action_size = info, info.network.inputs, len(info.control_low)
             self._norm = RunningNorm(self.obs_size, device, enabled=bool(norm))

@@ -25,7 +25,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"policy_delay": 3, "n_step": 3, "normalize_obs": True, "lr_schedule": "linear"},
     {"critic": "categorical", "atoms": 11, "scale_rewards": True, "policy_delay": 2, "critic_norm": "layer"},
     {"blocks": True, "actor_hidden": (8, 8), "critic_hidden": (8, 8), "hold_noise": 4},
-    {"critic_norm": "batch", "half_gradient": True, "policy_delay": 3, "adam_beta1": 0.5},
+    {"critic_norm": "batch", "half_gradient": True, "policy_delay": 3, "adam_beta1": 0.5, "policy_average": 0.1},
 ]
 
 

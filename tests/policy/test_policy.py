@@ -37,8 +37,10 @@ print([name for name in ("jax", "jaxlib", "mujoco") if name in sys.modules])
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run that averages the actor's weights, so that its last ones are not the policy."""
     path = tmp_path_factory.mktemp("policy") / "run"
-    return train(small("sac", run_dir=path, learner={"normalize_obs": True}, eval={"final_episodes": 0}))
+    learner = {"normalize_obs": True, "policy_average": 0.1}
+    return train(small("sac", run_dir=path, learner=learner, eval={"final_episodes": 0}))
 
 
 def observations(n: int, size: int = 17) -> np.ndarray:
