@@ -173,7 +173,8 @@ NORMS = {"none": "", "layer": " with LayerNorm", "batch": " with BatchNorm"}
 def in_words(config: Config) -> str:
     """What a run learns from, on one line."""
     learner = config.learner
-    critic = f"{learner.num_critics} {learner.critic} critics" + NORMS[learner.critic_norm]
+    critics = "critic" if learner.num_critics == 1 else "critics"
+    critic = f"{learner.num_critics} {learner.critic} {critics}{NORMS[learner.critic_norm]}"
     widths = "x".join(map(str, learner.critic_hidden)) + (" in blocks" if learner.blocks else "")
     compiled = ", compiled (up to a minute the first time)" if learner.compile else ""
     return (

@@ -67,7 +67,7 @@ def test_laptop_is_few_worlds_and_narrow_networks_and_td3_otherwise_the_papers(a
     env = "Swimmer-v5"  # which has no row of its own
     laptop, paper = (default_config(env, algo, 8, device="cpu", preset=name) for name in ("laptop", "paper"))
     assert laptop == default_config(env, algo, device="cpu")  # nothing else said
-    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "policy_average": 0.005, "compile": True}
+    narrow = {"actor_hidden": (128, 128), "critic_hidden": (128, 128), "policy_average": 0.002, "compile": True}
     every = {name: {"every": steps} for name, steps in (("log", 5_000), ("eval", 10_000), ("checkpoint", 50_000))}
     like_the_paper = merged(paper, {"preset": "laptop", "learner": narrow, **every})
     if algo == "td3":
@@ -76,6 +76,7 @@ def test_laptop_is_few_worlds_and_narrow_networks_and_td3_otherwise_the_papers(a
         learner, sac = laptop.learner, laptop.sac
         assert (learner.critic_norm, learner.critic, learner.scale_rewards) == ("batch", "categorical", True)
         assert (learner.hold_noise, learner.warmup_steps, sac.target_std) == (16, 1_000, 0.25)
+        assert learner.num_critics == 1
         row = {name: vars(getattr(like_the_paper, name)) for name in ("learner", "sac", "td3")}
         assert merged(laptop, row) == like_the_paper
 
