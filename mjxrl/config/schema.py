@@ -116,8 +116,8 @@ class LearnerConfig:
     """Losses and gradients through torch.compile: faster on a CPU, after up to a minute the first time."""
     policy_average: float | None = None
     """If given, the policy that is evaluated and exported has an average of the actor's weights, which moves this
-    fraction towards them at each policy update (Nikishin et al. 2018 average weights for steadier policies). The
-    actor explores and learns as without. Default: the actor's own weights."""
+    fraction towards them at each policy update, at first more (Nikishin et al. 2018 average weights for steadier
+    policies). The actor explores and learns as without. None: the actor's own weights."""
     hold_noise: int = 1
     """Exploration noise stays for up to so many steps of a world, most often few (FlashSAC has 16); 1: always new."""
     threads: int = 0

@@ -14,7 +14,7 @@ from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Categorical
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.batch_norm import Joint, joint_outputs
-from mjxrl.networks.parameters import Network, follow, new_network, refresh
+from mjxrl.networks.parameters import Network, average, follow, new_network, refresh
 from mjxrl.networks.spec import actor_spec, critic_spec
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
@@ -51,7 +51,7 @@ class ActorCritic:
         if self.has_targets:
             self.networks["target_critics"] = self.critics.copy()
         if settings.policy_average is not None:
-            self.networks[AVERAGE] = self.actor.copy()
+            self.networks[AVERAGE] = Network(self.actor.spec, self.actor.state_dict())
         adam = {"beta1": settings.adam_beta1, "weight_decay": settings.weight_decay}
         self.noise = HeldNoise(settings.hold_noise, config.share(ranks.size).num_envs, sizes[1], device, dtype)
         self.optimizers = {
@@ -89,7 +89,7 @@ class ActorCritic:
         refresh([moved[name] for name in gradients if name in moved])
         fraction = self.config.learner.policy_average
         if fraction is not None and "actor" in gradients:
-            follow([self.best_actor], [self.actor], fraction)
+            average(self.networks[AVERAGE], self.actor, fraction, self.optimizers["actor"].made)
 
     @property
     def best_actor(self) -> Network:

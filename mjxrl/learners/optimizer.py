@@ -69,6 +69,11 @@ class Adam:
             maximize=False,
         )
 
+    @property
+    def made(self) -> Annotated[Tensor, ""]:
+        """Steps so far, on the device."""
+        return self._state["step"]
+
     def scale_lr(self, fraction: float) -> None:
         """Make steps of this fraction of the first step size. Does not wait for the device."""
         if isinstance(self.lr, Tensor):

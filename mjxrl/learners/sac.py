@@ -18,7 +18,7 @@ from mjxrl.learners.values import SCALAR, Value, q_for_actor
 from mjxrl.machine.ranks import ALONE, Ranks
 from mjxrl.networks.layers import Layer
 from mjxrl.networks.mlp import actor_outputs, critic_outputs
-from mjxrl.networks.parameters import follow, refresh
+from mjxrl.networks.parameters import refresh
 from mjxrl.replay import Batch
 from mjxrl.storage.state import Part
 
@@ -144,7 +144,7 @@ class SAC(ActorCritic):
         self.target_entropy = target_entropy(settings, action_size)
         self.actor.exact[-1].bias[..., action_size:] += math.log(settings.init_std)
         refresh([self.actor])
-        follow([self.best_actor], [self.actor], 1.0)  # an average starts there too
+        self.best_actor.flat.copy_(self.actor.flat)  # an average starts there too
         self.log_alpha = torch.full((1,), math.log(settings.init_temperature), device=device, dtype=dtype)
         self._trained_log_alpha = self.log_alpha.detach().requires_grad_()
         self.optimizers["temperature"] = Adam(

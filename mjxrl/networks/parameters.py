@@ -20,6 +20,8 @@ from mjxrl.networks.layers import Layer
 from mjxrl.networks.spec import NetworkSpec
 from mjxrl.storage.state import State, flatten, restore
 
+ETA = 9  # of an average in its first steps, whose weight is in the newest tenth or so
+
 
 class Network:
     """The parameters of what `spec` describes, and its running statistics, with copies of these values, by name.
@@ -89,6 +91,17 @@ def follow(targets: Sequence[Network], sources: Sequence[Network], tau: float) -
         slow, fast = [target.flat for target in targets], [source.flat for source in sources]
         torch._foreach_lerp_(slow, fast, tau)  # pyright: ignore[reportPrivateImportUsage]
         refresh(targets)
+
+
+@torch.no_grad()
+def average(mean: Network, network: Network, fraction: float, made: Annotated[Tensor, ""]) -> None:
+    """A moving average of what a network was after each of its steps, the first of which is `made` = 1.
+
+    It moves by `fraction`, at first by more, as polynomial-decay averaging does (Shamir and Zhang 2013, arXiv
+    1212.1824, section 4): the first weights are nothing but random.
+    """
+    share = ((ETA + 1) / (made + ETA)).clamp(min=fraction)
+    mean.flat.lerp_(network.flat, share.to(mean.flat.dtype))
 
 
 def new_network(

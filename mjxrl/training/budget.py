@@ -157,7 +157,7 @@ def learner_bytes(config: Config) -> float:
     )  # as it is, masked, normalised
     draws = settings.updates_per_step * batch * (2 * action_size + 16)
     acting = config.num_envs * (actor.units + 4 * obs_size)
-    return 4.0 * (5 * (actor.parameters + critics.parameters) + update + read + draws + acting)
+    return 4.0 * (6 * actor.parameters + 5 * critics.parameters + update + read + draws + acting)
 
 
 def physics_bytes(config: Config, backend: str, device: str) -> float:

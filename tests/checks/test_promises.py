@@ -69,7 +69,7 @@ BREAKS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         promises, "follow", lambda targets, sources, _: targets[0].flat.copy_(sources[0].flat)
     ),
     "average of the policy's weights": lambda m: m.setattr(
-        "mjxrl.learners.actor_critic.follow", lambda targets, sources, _: targets[0].flat.copy_(sources[0].flat)
+        "mjxrl.learners.actor_critic.average", lambda mean, network, *_: mean.flat.lerp_(network.flat, 0.1)
     ),
     "no value after termination": lambda m: m.setattr(
         Scalar, "target", lambda self, batch, outputs, bonus=0.0: batch.reward + batch.discount * outputs[0, :, 0]
