@@ -65,8 +65,6 @@ QUICK: Row = {
     "sac": {"temperature_lr": 1e-3, "init_temperature": 0.01, "target_std": 0.25, "init_std": 0.25},
     "td3": {"exploration_noise": 0.15},
 }
-# a second critic costs a third of the transitions, and gave nothing in equal time
-ONE_CRITIC: Row = {"learner": {"num_critics": 1}}
 LAPTOP_WORLDS = 8
 
 # A starting point after FastTD3 (arXiv 2505.22642), holosoma's FastSAC and PQL (arXiv 2307.12983); not yet tuned here.
@@ -243,11 +241,8 @@ def _tables(preset: str, task: str, algo: str, num_envs: int) -> tuple[Row, ...]
         return FAST_2025_COMMON, FAST_2025[algo], by_worlds, {"replay": {"capacity": ROWS_PER_WORLD * num_envs}}
     updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, task, algo), 1))
     common = (PAPER[algo], {"learner": {"updates_per_step": updates}})
-    if preset != "laptop":
-        return common
-    if algo == "td3":
-        return *common, LAPTOP, QUICK if task in QUICK_WITH_TD3 else LAYER_NORM
-    return *common, LAPTOP, *((LAYER_NORM,) if task in WITH_LAYER_NORM else (QUICK, ONE_CRITIC))
+    quick = task not in WITH_LAYER_NORM if algo == "sac" else task in QUICK_WITH_TD3
+    return (*common, LAPTOP, QUICK if quick else LAYER_NORM) if preset == "laptop" else common
 
 
 def merged(config: Any, row: Row) -> Any:

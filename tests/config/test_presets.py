@@ -76,7 +76,6 @@ def test_laptop_is_few_worlds_and_narrow_networks_and_td3_otherwise_the_papers(a
         learner, sac = laptop.learner, laptop.sac
         assert (learner.critic_norm, learner.critic, learner.scale_rewards) == ("batch", "categorical", True)
         assert (learner.hold_noise, learner.warmup_steps, sac.target_std) == (16, 1_000, 0.25)
-        assert learner.num_critics == 1
         row = {name: vars(getattr(like_the_paper, name)) for name in ("learner", "sac", "td3")}
         assert merged(laptop, row) == like_the_paper
 
