@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from mjxrl.config.schema import GYMNASIUM, Config
+from mjxrl.config.schema import GYMNASIUM, Config, LearnerConfig
 from mjxrl.errors import TaskError
 from mjxrl.machine.devices import Backend
 from mjxrl.machine.torchrun import Place
@@ -113,6 +113,12 @@ RULES: dict[str, Rule] = {
 # of keywords that every task has; a task cannot even be made with another value
 TASK_RULES = {"task.frame_skip": _COUNT, "task.max_episode_steps": _COUNT}
 
+# of the learner: what decides which weights there are and what they mean
+NETWORKS = (
+    *("actor_hidden", "critic_hidden", "blocks", "num_critics", "critic", "critic_norm", "critic_activation"),
+    *("normalize_obs", "scale_rewards"),
+)
+
 
 def flag(path: str) -> str:
     """The command-line flag of a field: `learner.batch_size` is `--learner.batch-size`."""
@@ -123,6 +129,20 @@ def problem(path: str, value: Any, allowed: str) -> str:
     """One line on one field."""
     words = value if not isinstance(value, tuple) else " ".join(map(str, value)) or "(no value)"
     return f"{flag(path)} {words}: allowed: {allowed}"
+
+
+def flags_of_networks(learner: LearnerConfig, other: LearnerConfig) -> list[str]:
+    """Flags that say what `learner` is, where the networks of `other` or what they see would not fit its own."""
+    names = [*NETWORKS, "atoms"] if learner.critic == other.critic == "categorical" else NETWORKS
+    changed = {name: getattr(learner, name) for name in names if getattr(learner, name) != getattr(other, name)}
+    return [_as_said(f"learner.{name}", value) for name, value in changed.items()]
+
+
+def _as_said(path: str, value: Any) -> str:
+    if isinstance(value, bool):
+        group, _, name = path.rpartition(".")
+        return flag(path if value else f"{group}.no_{name}")
+    return f"{flag(path)} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
 def value_of(config: Config, path: str) -> Any:

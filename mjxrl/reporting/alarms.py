@@ -83,9 +83,10 @@ def evaluation_stalls(rows: Sequence[Row], config: Config) -> str | None:
     learned = max(best - returns[0], abs(best))
     if best - max(returns[-IN_A_ROW:]) <= FAR_BELOW * learned:
         return None
+    average = "" if config.learner.policy_average else "--learner.policy-average 0.002, "
     return (
-        f"evaluation stalls at {returns[-1]:.1f}, far below its best of {best:.1f} (checkpoints/best). "
-        "Try a smaller --learner.actor-lr or --learner.tau, --learner.lr-schedule linear, a larger --replay.capacity, "
+        f"evaluation stalls at {returns[-1]:.1f}, far below its best of {best:.1f} (checkpoints/best). Try {average}"
+        "a smaller --learner.actor-lr or --learner.tau, --learner.lr-schedule linear, a larger --replay.capacity, "
         "or --learner.critic-norm layer"
     )
 

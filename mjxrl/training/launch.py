@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mjxrl.adapters.chosen import worlds_of
 from mjxrl.config import Config
+from mjxrl.config.rules import flags_of_networks
 from mjxrl.envs.gymnasium_env import GymnasiumEnv
 from mjxrl.envs.task import Task
 from mjxrl.errors import CheckpointError, MisfitError, Refusal, RunError, UnavailableError
@@ -198,9 +199,12 @@ def initial_weights(config: Config) -> dict[str, Tensor]:
     if config.init_from is None:
         return {}
     try:
-        return checkpoint.load(config.init_from, "latest", "learner", config.identity)
+        weights = checkpoint.load(config.init_from, "latest", "learner", config.identity)
     except CheckpointError as error:
         raise CheckpointError(f"--init-from {config.init_from}: {error}") from None
+    if flags := flags_of_networks(run_dir.load_config(config.init_from, as_trained=True).learner, config.learner):
+        raise RunError(f"--init-from {config.init_from}: its networks are others: allowed: with {' '.join(flags)}")
+    return weights
 
 
 def restore_newest(trainer: Trainer) -> list[str]:

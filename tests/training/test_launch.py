@@ -64,9 +64,14 @@ def test_a_bug_in_a_task_keeps_its_traceback(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_size(tmp_path: Path) -> None:
+    """And of another kind: the flags that fit are named."""
     first, path = train(small("td3", run_dir=tmp_path / "first", total_steps=80)), tmp_path / "run"
-    line = refusal(small("td3", run_dir=path, init_from=first, learner={"actor_hidden": (32,)}), path)
-    assert line.startswith(f"--init-from {first}: ")
+    learner = {"actor_hidden": (32,), "num_critics": 1, "normalize_obs": True}
+    line = refusal(small("td3", run_dir=path, init_from=first, learner=learner), path)
+    assert line == (
+        f"--init-from {first}: its networks are others: allowed: with --learner.actor-hidden 16 "
+        "--learner.num-critics 2 --learner.no-normalize-obs"
+    )
 
 
 def test_a_crash_after_the_first_numbers_keeps_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
