@@ -4,7 +4,7 @@
 
 A score is the mean return of ten episodes in Gymnasium of the policy that the command says to take in the end, the last
 or the best one, beside that of random actions. The seed is a flag so that a run can be repeated; it names nothing that
-was tuned. Runs that the JSON file already holds are not repeated.
+was tuned. Runs that the JSON file already holds are not repeated; after a change of preset start a new file.
 """
 
 from __future__ import annotations
