@@ -5,7 +5,7 @@
 
 A variant is a row of `mjxrl-train`'s flags, on top of `--preset`. Runs that the JSON file already holds are not
 repeated, so that the command can be interrupted and called again, with more variants, tasks and seeds too; after a
-change of preset start a new file, as a variant is of whatever the preset is. Settings are chosen on seeds 100 to 102 and
+change of preset start a new file, as a variant is of whatever the preset is. Settings are chosen on seeds 100 to 102,
 published on others, which nothing was tuned on. Intervals are bootstrapped over seeds; a score is the mean return of
 the last episodes, in Gymnasium, also as a share of the task's goal.
 """
