@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
+from mjxrl.checks.outcomes import BrokenPromiseError, Outcome, Skipped, check
 from mjxrl.config import Algorithm, Config, LearnerConfig, SacConfig
 from mjxrl.learners import Learner, make_learner
 from mjxrl.learners.noise import HeldNoise
@@ -26,23 +27,6 @@ from mjxrl.worlds.worlds import StepResult
 
 OBS, ACTION, WORLDS = 6, 3, 4
 SAMPLES = 200_000
-
-
-class BrokenPromiseError(AssertionError):
-    """A check failed; the message is what was measured."""
-
-
-class Skipped(Exception):  # noqa: N818 - nothing went wrong
-    """A check could not be made; the message says why."""
-
-
-class Outcome(NamedTuple):
-    """What came of a check."""
-
-    name: str
-    status: str
-    """PASS, FAIL or SKIP."""
-    detail: str
 
 
 def learner_of(
@@ -279,13 +263,6 @@ CHECKS: dict[str, Callable[[], str]] = {
     "held noise": held_noise_law,
     "target entropy of a deviation": entropy_of_a_deviation,
 }
-
-
-def check(holds: bool, measured: str) -> str:
-    """`measured`, if it is as it should be."""
-    if not holds:
-        raise BrokenPromiseError(measured)
-    return measured
 
 
 def run_checks() -> list[Outcome]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -131,18 +131,23 @@ def problem(path: str, value: Any, allowed: str) -> str:
     return f"{flag(path)} {words}: allowed: {allowed}"
 
 
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """The command line, word by word, that gives fields at dotted paths these values."""
+    words: list[str] = []
+    for path, value in values.items():
+        group, _, field = path.rpartition(".")
+        if isinstance(value, bool):
+            words.append(flag(path if value else f"{group}.no_{field}"))
+        else:
+            words += [flag(path), *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return words
+
+
 def flags_of_networks(learner: LearnerConfig, other: LearnerConfig) -> list[str]:
     """Flags that say what `learner` is, where the networks of `other` or what they see would not fit its own."""
     names = [*NETWORKS, "atoms"] if learner.critic == other.critic == "categorical" else NETWORKS
-    changed = {name: getattr(learner, name) for name in names if getattr(learner, name) != getattr(other, name)}
-    return [_as_said(f"learner.{name}", value) for name, value in changed.items()]
-
-
-def _as_said(path: str, value: Any) -> str:
-    if isinstance(value, bool):
-        group, _, name = path.rpartition(".")
-        return flag(path if value else f"{group}.no_{name}")
-    return f"{flag(path)} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+    pairs = {f"learner.{name}": (getattr(learner, name), getattr(other, name)) for name in names}
+    return as_flags({path: value for path, (value, others) in pairs.items() if value != others})
 
 
 def value_of(config: Config, path: str) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mjxrl.config import Config
 from mjxrl.config.presets import Row
-from mjxrl.config.rules import flag, value_of
+from mjxrl.config.rules import value_of
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -86,18 +86,6 @@ def as_they_are(names: list[str], config: Config) -> dict[str, Any]:
         elif choice.low <= value <= choice.high if isinstance(choice, Between) else value in choice.values:
             first[name] = value
     return first
-
-
-def as_flags(values: Mapping[str, Any]) -> list[str]:
-    """The command line that gives them."""
-    words: list[str] = []
-    for name, value in values.items():
-        group, _, field = name.rpartition(".")
-        if isinstance(value, bool):
-            words.append(flag(name if value else f"{group}.no_{field}"))
-        else:
-            words += [flag(name), str(value)]
-    return words
 
 
 def as_row(values: Mapping[str, Any], config: Config) -> Row:

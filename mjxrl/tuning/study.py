@@ -21,6 +21,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from mjxrl.config.rules import as_flags
 from mjxrl.errors import RunError
 from mjxrl.reporting.plotting import read_metrics
 from mjxrl.storage.files import digest
@@ -124,7 +125,7 @@ def _score_of(trial: optuna.Trial, plan: Plan, say: Callable[[str], None]) -> fl
     values = space.chosen(trial, [*plan.names], plan.config)
     trial.set_user_attr("values", values)
     folder = plan.folder / digest(values)[:8]
-    say(f"trial {trial.number}: {folder.name} {' '.join(space.as_flags(values))}")
+    say(f"trial {trial.number}: {folder.name} {' '.join(as_flags(values))}")
     scores: list[float] = []
     for nth, seed in enumerate(plan.seeds):
 
@@ -133,7 +134,7 @@ def _score_of(trial: optuna.Trial, plan: Plan, say: Callable[[str], None]) -> fl
             return trial.should_prune()
 
         path = folder / f"seed_{seed}"
-        words = [*plan.flags, *space.as_flags(values), "--seed", str(seed), "--run-dir", str(path)]
+        words = [*plan.flags, *as_flags(values), "--seed", str(seed), "--run-dir", str(path)]
         words += ["--max-minutes", str(plan.minutes), "--checkpoint.no-replay"]  # no run is gone on with
         score = _score(path) if _done(path) else _train(path, words, plan.minutes, behind)
         if score is None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mjxrl.cli.parse import parse_config
 from mjxrl.config import Algorithm
 from mjxrl.config.presets import default_config, merged
-from mjxrl.config.rules import validate, value_of
+from mjxrl.config.rules import as_flags, validate, value_of
 from mjxrl.tuning import space
 from mjxrl.tuning.space import Between, OneOf, Times
 
@@ -39,7 +39,7 @@ def test_whatever_is_drawn_can_be_trained_and_comes_back_from_flags_and_row(algo
     told = merged(config, space.as_row(values, config))
     assert not validate(told)
     assert {name: value_of(told, name) for name in names} == values
-    words = ["--env", "Pendulum-v1", "--algo", algo, "--device", "cpu", "--max-minutes", "1", *space.as_flags(values)]
+    words = ["--env", "Pendulum-v1", "--algo", algo, "--device", "cpu", "--max-minutes", "1", *as_flags(values)]
     read = parse_config(words)
     assert {name: value_of(read, name) for name in names} == values
 
