@@ -14,11 +14,8 @@ UPDATES_PER_TRANSITION |= {("laptop", *moved): 0.25 for moved in MOVED}
 FETCH = tuple(
     f"Fetch{name}{reward}-v4" for name in ("Reach", "Push", "Slide", "PickAndPlace") for reward in ("", "Dense")
 )
-# Tasks whose rows were chosen with LayerNorm critics; with SAC others have BatchNorm's in preset laptop
+# Tasks whose rows were chosen with LayerNorm critics; others have BatchNorm's in preset laptop
 WITH_LAYER_NORM = ("Pendulum-v1", *FETCH)
-# Tasks on which TD3 has BatchNorm's, too: with LayerNorm it stands. Walker2d-v5, some 65 000 transitions, tuning seeds:
-# 1530 and 2591, beside 455. HalfCheetah-v5 is learned more slowly so: 1787 after 48 000, beside 2131 after 40 000.
-QUICK_WITH_TD3 = ("Walker2d-v5", "Hopper-v5")
 
 PENDULUM: Row = {
     "learner": {"warmup_steps": 1_000, "gamma": 0.98, "actor_lr": 1e-3, "critic_lr": 1e-3},
