@@ -47,8 +47,8 @@ LAPTOP: Row = {
 LAYER_NORM: Row = {"learner": {"critic_norm": "layer"}}
 # CrossQ (Bhatt et al. 2024) at small widths, without a gradient through the half of the next states, whose critics are
 # FlashSAC's (arXiv 2604.04539) distributions of scaled returns, with held noise and SAC's quiet start. Only together do
-# they keep Humanoid-v5 on its feet after 60 000 transitions. TD3 needs noise besides: HalfCheetah-v5 had 5526 with .3,
-# 1787 with .15, Walker2d-v5 3976 with .3, 567 with .5. docs/measurements.md has what each gives.
+# they keep Humanoid-v5 on its feet after 60 000 transitions. TD3 needs more noise than the papers' .1: HalfCheetah-v5
+# ends at 5526 with .3 and at 1787 with .1, Walker2d-v5 at 3976 and, with .5, at 567. docs/measurements.md has them all.
 QUICK: Row = {
     "learner": {
         "critic_norm": "batch",
