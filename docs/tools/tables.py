@@ -51,6 +51,20 @@ def results() -> list[str]:
     return table(("Task", f"mjxrl, {length}", "the best of SBX, as long", "ratio"), rows)
 
 
+def seeds() -> list[str]:
+    """The runs behind `results`: each algorithm's score with each seed, and its transitions."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in sorted(json.loads(OURS.read_text(encoding="utf-8"))["runs"], key=lambda run: run["seed"]):
+        groups.setdefault((run["env"], run["algo"]), []).append(run)
+    rows = []
+    for (env, algo), runs in sorted(groups.items()):
+        found = [statistics.fmean(run["returns"]) for run in runs]
+        said = ", ".join(f"{run['seed']}: {score:.0f}" for run, score in zip(runs, found, strict=True))
+        steps = [run["steps"] // 1000 for run in runs]
+        rows.append((env, algo.upper(), f"{statistics.fmean(found):.0f}", said, f"{min(steps)} to {max(steps)}"))
+    return table(("Task", "Algorithm", "mean", "seed: score", "1000 transitions"), rows)
+
+
 def scores(runs: list[dict[str, Any]], who: str) -> dict[tuple[str, str], list[float]]:
     """The mean return of each seed's last episodes, by task and by what `who` names, where there are three seeds."""
     found: dict[tuple[str, str], list[float]] = {}
@@ -216,6 +230,7 @@ def backends() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "results": results,
+    "seeds": seeds,
     "plain": plain,
     "tuning": tuning,
     "leaderboard": leaderboard,

@@ -15,7 +15,7 @@ import dataclasses
 import math
 from typing import Any
 
-from mjxrl.config.for_tasks import TASKS, UPDATES_PER_TRANSITION, WITH_LAYER_NORM, Row
+from mjxrl.config.for_tasks import QUICK_WITH_TD3, TASKS, UPDATES_PER_TRANSITION, WITH_LAYER_NORM, Row
 from mjxrl.config.schema import GYMNASIUM, Algorithm, Config, Preset
 from mjxrl.machine import devices
 from mjxrl.machine.devices import Backend, Device
@@ -242,8 +242,8 @@ def _tables(preset: str, task: str, algo: str, num_envs: int) -> tuple[Row, ...]
         return FAST_2025_COMMON, FAST_2025[algo], by_worlds, {"replay": {"capacity": ROWS_PER_WORLD * num_envs}}
     updates = math.ceil(num_envs * UPDATES_PER_TRANSITION.get((preset, task, algo), 1))
     common = (PAPER[algo], {"learner": {"updates_per_step": updates}})
-    norm = LAYER_NORM if task in WITH_LAYER_NORM else QUICK
-    return (*common, LAPTOP, norm) if preset == "laptop" else common
+    quick = task not in WITH_LAYER_NORM if algo == "sac" else task in QUICK_WITH_TD3
+    return (*common, LAPTOP, QUICK if quick else LAYER_NORM) if preset == "laptop" else common
 
 
 def merged(config: Any, row: Row) -> Any:

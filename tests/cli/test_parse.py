@@ -56,7 +56,7 @@ class TestConfig:
         argv = [*ON_CPU, "--env", "HalfCheetah-v5", "--algo=td3", "--num_envs", "16", "--learner.gamma", "0.9"]
         config = parse_config([*argv, "--task.ctrl_cost_weight", "0.3", "--learner.normalize-obs"])
         assert (config.env, config.algo, config.num_envs) == ("HalfCheetah-v5", "td3", 16)
-        assert (config.learner.updates_per_step, config.learner.policy_delay) == (16, 2)
+        assert (config.learner.updates_per_step, config.learner.policy_delay) == (16, 3)
         assert (config.learner.gamma, config.learner.normalize_obs) == (0.9, True)
         assert (config.task.ctrl_cost_weight, config.task.forward_reward_weight) == (0.3, 1.0)
         assert parse_config([*argv, "--task.max-episode-steps", "7"]).task.max_episode_steps == 7
@@ -281,13 +281,12 @@ def test_a_refusal_loads_neither_jax_nor_torch(tmp_path: Path) -> None:
 
 
 def test_help_shows_the_real_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    for algo, delay in (("td3", 2), ("sac", 3)):  # Ant's on a CPU, as are the updates
+    for preset, delay, updates in (("laptop", 3, 8), ("paper", 2, 32)):  # TD3's on Ant, on a CPU
         with pytest.raises(SystemExit) as stop:
-            parse_config([*ON_CPU, "--algo", algo, "--num-envs", "32", "--total-steps", "9000", "--help"])
+            parse_config([*ON_CPU, "--algo=td3", "--preset", preset, "--num-envs=32", "--total-steps=9000", "--help"])
         assert not stop.value.code
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"(TD3's delayed policy updates). (default: {delay})" in shown
-        updates = {"td3": 8, "sac": 16}[algo]
         assert f"Gradient updates per vectorized step (`--num-envs` transitions). (default: {updates})" in shown
         assert "uniformly random actions before the first update. (default: 900)" in shown
         assert "--algo {td3,sac}" in shown and "--physics.accuracy {exact,fast}" in shown

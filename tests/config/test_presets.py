@@ -88,7 +88,7 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     for num_envs, updates in ((8, 2), (32, 8), (1, 1)):  # a quarter of an update per transition
         ant = default_config("Ant-v5", "td3", num_envs, device="cpu", preset="laptop")
         assert (ant.learner.updates_per_step, ant.learner.gamma) == (updates, 0.98)
-    for env, norm in (("HalfCheetah-v5", "batch"), ("Pendulum-v1", "layer")):
+    for env, norm in (("HalfCheetah-v5", "batch"), ("Pendulum-v1", "layer"), ("a_module:Robot", "layer")):
         assert default_config(env, "td3", device="cpu", preset="laptop").learner.critic_norm == norm
     ant = default_config("Ant-v5", "sac", device="cpu", preset="laptop").learner
     assert (ant.updates_per_step, ant.gamma, ant.warmup_steps) == (4, 0.97, 1_000)

@@ -43,12 +43,19 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
 
     def written(path: Path, who: str, **scores: int) -> None:
         runs = [
-            {"env": "Ant-v5", who: name.replace("_", "-"), "seed": seed, "returns": [score + seed, score + seed + 2]}
+            {
+                "env": "Ant-v5",
+                who: name.replace("_", "-"),
+                "seed": seed,
+                "returns": [score + seed, score + seed + 2],
+                "steps": 1000 * (seed + 5),
+            }
             for name, score in scores.items()
             for seed in (2, 0, 1)
         ]
-        runs.append({"env": "Ant-v5", who: "sbx-ppo", "seed": 0, "returns": [99]})  # one seed is no result
-        runs += [{"env": "Pusher-v5", who: "sac", "seed": seed, "returns": [-20]} for seed in range(3)]
+        # one seed is no result
+        runs.append({"env": "Ant-v5", who: "sbx-ppo", "seed": 0, "returns": [99], "steps": 5000})
+        runs += [{"env": "Pusher-v5", who: "sac", "seed": seed, "returns": [-20], "steps": 9000} for seed in range(3)]
         path.write_text(json.dumps({"minutes": 10.0, "device": "a machine", "runs": runs}))
 
     written(tables.OURS, "algo", sac=10, td3=20)
@@ -56,6 +63,11 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
     assert tables.results()[2:] == [
         "| Ant-v5 | TD3 22 [21, 23] (3 seeds) | CrossQ 10 [9, 11] (3 seeds) | 2.2 |",
         "| Pusher-v5 | SAC -20 [-20, -20] (3 seeds) | not run yet |  |",
+    ]
+    assert tables.seeds()[3:] == [
+        "| Ant-v5 | SBX-PPO | 99 | 0: 99 | 5 to 5 |",
+        "| Ant-v5 | TD3 | 22 | 0: 21, 1: 22, 2: 23 | 5 to 7 |",
+        "| Pusher-v5 | SAC | -20 | 0: -20, 1: -20, 2: -20 | 9 to 9 |",
     ]
 
 
