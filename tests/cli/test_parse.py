@@ -281,9 +281,11 @@ def test_a_refusal_loads_neither_jax_nor_torch(tmp_path: Path) -> None:
 
 
 def test_help_shows_the_real_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    for preset, delay, updates in (("laptop", 3, 8), ("paper", 2, 32)):  # TD3's on Ant, on a CPU
+    # Ant's on a CPU
+    for algo, preset, delay, updates in (("td3", "laptop", 3, 8), ("td3", "paper", 2, 32), ("sac", "laptop", 3, 16)):
+        chosen = ["--algo", algo, "--preset", preset, "--num-envs", "32", "--total-steps", "9000"]
         with pytest.raises(SystemExit) as stop:
-            parse_config([*ON_CPU, "--algo=td3", "--preset", preset, "--num-envs=32", "--total-steps=9000", "--help"])
+            parse_config([*ON_CPU, *chosen, "--help"])
         assert not stop.value.code
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"(TD3's delayed policy updates). (default: {delay})" in shown

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mjxrl.config.for_tasks import QUICK_WITH_TD3, WITH_LAYER_NORM
 from mjxrl.config.presets import default_config, merged
 from mjxrl.config.rules import first_update, validate
 from mjxrl.config.schema import Algorithm, Config, Preset
@@ -76,6 +77,10 @@ def test_laptop_is_few_worlds_narrow_networks_and_what_measurements_show_to_matt
     assert (laptop.sac.target_std, laptop.td3.exploration_noise) == (0.25, 0.3)
     row = {name: vars(getattr(like_the_paper, name)) for name in ("learner", "sac", "td3")}
     assert merged(laptop, row) == like_the_paper
+
+
+def test_of_every_task_of_the_suite_it_is_said_which_critics_td3_has() -> None:
+    assert set(QUICK_WITH_TD3) == set(SUITE) - set(WITH_LAYER_NORM)
 
 
 def test_a_task_may_have_a_row_of_its_own() -> None:
@@ -175,6 +180,8 @@ def test_what_is_counted_in_transitions_follows_the_runs_length() -> None:
     assert counted(of(total_steps=10_000)) == (1_000, 500, 1_000, 2_500)
     assert counted(of(max_minutes=2)) == counted(of(total_steps=40_000)) == (1_000, 2_000, 4_000, 10_000)
     assert counted(of(total_steps=4_000)) == (400, 200, 400, 1_000)
+    paper = [counted(of(total_steps=steps, preset="paper"))[0] for steps in (10**9, 40_000)]
+    assert paper == [10_000, 4_000]  # which begins with more random transitions
     assert counted(of(max_minutes=600, total_steps=10_000)) == counted(of(total_steps=10_000))
     assert counted(of(total_steps=10_000, preset="paper")) == (1_000, 500, 1_000, 2_500)
 
