@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mjxrl.config.for_tasks import QUICK_WITH_TD3, WITH_LAYER_NORM
+from mjxrl.config.for_tasks import MANY_TRANSITIONS, QUICK_WITH_TD3, WITH_LAYER_NORM
 from mjxrl.config.presets import default_config, merged
 from mjxrl.config.rules import first_update, validate
 from mjxrl.config.schema import Algorithm, Config, Preset
@@ -80,7 +80,7 @@ def test_laptop_is_few_worlds_narrow_networks_and_what_measurements_show_to_matt
 
 
 def test_of_every_task_of_the_suite_it_is_said_which_critics_td3_has() -> None:
-    assert set(QUICK_WITH_TD3) == set(SUITE) - set(WITH_LAYER_NORM)
+    assert set(QUICK_WITH_TD3) == set(SUITE) - set(WITH_LAYER_NORM) - set(MANY_TRANSITIONS)
 
 
 def test_a_task_may_have_a_row_of_its_own() -> None:
@@ -90,13 +90,23 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     assert humanoid.td3.exploration_noise_max == 0.4 and ant.td3.exploration_noise_max == 0.8
     push = default_config("FetchPush-v4", "sac", device="cpu", preset="laptop").learner
     assert (push.critic_norm, push.critic, push.gamma, push.updates_per_step) == ("layer", "scalar", 0.95, 2)
-    for num_envs, updates in ((8, 2), (32, 8), (1, 1)):  # a quarter of an update per transition
-        ant = default_config("Ant-v5", "td3", num_envs, device="cpu", preset="laptop")
-        assert (ant.learner.updates_per_step, ant.learner.gamma) == (updates, 0.98)
     for env, norm in (("HalfCheetah-v5", "batch"), ("Pendulum-v1", "layer"), ("a_module:Robot", "layer")):
         assert default_config(env, "td3", device="cpu", preset="laptop").learner.critic_norm == norm
-    ant = default_config("Ant-v5", "sac", device="cpu", preset="laptop").learner
-    assert (ant.updates_per_step, ant.gamma, ant.warmup_steps) == (4, 0.97, 1_000)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_an_ant_gets_more_transitions_and_fewer_updates_on_a_cpu(algo: Algorithm) -> None:
+    ant = default_config("Ant-v5", algo, device="cpu")
+    assert (ant.preset, ant.num_envs, ant.learner.updates_per_step, ant.learner.batch_size) == ("laptop", 64, 4, 512)
+    fast = default_config("Ant-v5", algo, device="cpu", preset="fast-2025").learner
+    same = ("critic_norm", "tau", "n_step", "policy_delay", "actor_q", "atoms", "weight_decay", "normalize_obs")
+    assert [getattr(ant.learner, name) for name in same] == [getattr(fast, name) for name in same]
+    assert ant.learner.actor_hidden == (128, 128) and ant.learner.policy_average and not ant.learner.bf16
+    for num_envs, updates in ((8, 1), (128, 8), (1, 1)):  # a sixteenth of an update per transition, one at least
+        assert default_config("Ant-v5", algo, num_envs, device="cpu").learner.updates_per_step == updates
+    assert default_config("gymnasium:Ant-v5", algo, device="cpu").num_envs == 8  # whose worlds are costly
+    of_ten_minutes = default_config("Ant-v5", algo, device="cpu", max_minutes=10)
+    assert of_ten_minutes.eval.every == 40_000 and of_ten_minutes.checkpoint.every == 100_000
 
 
 def test_fast_updates_are_compiled_and_captured_on_a_gpu() -> None:
@@ -112,7 +122,7 @@ def test_fast_with_few_worlds_has_a_batch_that_they_can_fill() -> None:
 
 @pytest.mark.parametrize(
     ("backend", "device", "worlds"),
-    [("auto", "cuda", 4096), ("jax", "cuda", 4096), ("native", "cuda", 64), ("auto", "cpu", 8), ("jax", "cpu", 8)],
+    [("auto", "cuda", 4096), ("jax", "cuda", 4096), ("native", "cuda", 64), ("auto", "cpu", 64), ("jax", "cpu", 64)],
 )
 def test_many_worlds_by_default_only_where_mjx_runs_on_a_gpu(backend: Backend, device: Device, worlds: int) -> None:
     assert default_config("Ant-v5", "sac", backend=backend, device=device).num_envs == worlds
@@ -156,7 +166,7 @@ def test_auto_asks_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "cuda_problem", lambda: None)
     assert default_config("Ant-v5", "td3").num_envs == 4096
     monkeypatch.setattr(devices, "cuda_problem", lambda: "no GPU")
-    assert default_config("Ant-v5", "td3").num_envs == 8
+    assert default_config("Ant-v5", "td3").num_envs == 64 and default_config("Hopper-v5", "td3").num_envs == 8
     assert default_config("Ant-v5", "td3", preset="paper").num_envs == 64
 
 
