@@ -110,6 +110,7 @@ FAST_2025_COMMON: Row = {
 # Of preset laptop, on tasks that gain more from transitions than from updates: the same learner, narrow. Ant-v5, ten
 # minutes on one core, tuning seeds: 3348 and 4200 (SAC), 3032 (TD3); as other tasks are learned 1351 and 706.
 SPARING: Row = {
+    "replay": {"capacity": 65_536},  # as many steps of 64 worlds as fast-2025 keeps
     "learner": {**FAST_2025_LEARNER, "batch_size": 512, "warmup_steps": 1_000},
     "log": {"every": 20_000},
     "eval": {"every": 50_000},

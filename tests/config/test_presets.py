@@ -102,6 +102,7 @@ def test_an_ant_gets_more_transitions_and_fewer_updates_on_a_cpu(algo: Algorithm
     same = ("critic_norm", "tau", "n_step", "policy_delay", "actor_q", "atoms", "weight_decay", "normalize_obs")
     assert [getattr(ant.learner, name) for name in same] == [getattr(fast, name) for name in same]
     assert ant.learner.actor_hidden == (128, 128) and ant.learner.policy_average and not ant.learner.bf16
+    assert ant.replay.capacity == 65_536
     for num_envs, updates in ((8, 1), (128, 8), (1, 1)):  # a sixteenth of an update per transition, one at least
         assert default_config("Ant-v5", algo, num_envs, device="cpu").learner.updates_per_step == updates
     assert default_config("gymnasium:Ant-v5", algo, device="cpu").num_envs == 8  # whose worlds are costly
