@@ -63,7 +63,7 @@ class TestConfig:
 
     def test_the_preset_is_read_before_the_defaults(self) -> None:
         config = parse_config([*ON_CPU, "--learner.tau", "0.1", "--preset", "laptop"])
-        assert (config.preset, config.num_envs, config.learner.critic_hidden) == ("laptop", 8, (128, 128))
+        assert (config.preset, config.num_envs, config.learner.critic_hidden) == ("laptop", 64, (128, 128))
         assert config.learner.tau == 0.1
         for words in ([], ["--preset", "auto"]):
             assert parse_config([*ON_CPU, *words]).preset == "laptop"
@@ -282,7 +282,7 @@ def test_a_refusal_loads_neither_jax_nor_torch(tmp_path: Path) -> None:
 
 def test_help_shows_the_real_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     # Ant's on a CPU
-    for algo, preset, delay, updates in (("td3", "laptop", 3, 8), ("td3", "paper", 2, 32), ("sac", "laptop", 3, 16)):
+    for algo, preset, delay, updates in (("td3", "laptop", 2, 2), ("td3", "paper", 2, 32), ("sac", "laptop", 4, 2)):
         chosen = ["--algo", algo, "--preset", preset, "--num-envs", "32", "--total-steps", "9000"]
         with pytest.raises(SystemExit) as stop:
             parse_config([*ON_CPU, *chosen, "--help"])

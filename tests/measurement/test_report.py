@@ -243,4 +243,4 @@ def test_flags_of_training_reach_every_number_of_worlds() -> None:
 
 
 def test_the_number_of_worlds_is_that_of_training() -> None:
-    assert list(parse_options(["--device", "cpu", "--preset", "laptop"]).flags) == [8]
+    assert list(parse_options(["--device", "cpu", "--preset", "laptop"]).flags) == [64]
