@@ -9,7 +9,7 @@ Row = dict[str, Any]  # of fields and their values; nested rows reach into neste
 # Tasks that preset laptop learns from many transitions with few updates of large batches
 MANY_TRANSITIONS = ("Ant-v5",)
 # 1 where no row says otherwise
-UPDATES_PER_TRANSITION = {("laptop", "Ant-v5", algo): 1 / 16 for algo in ("td3", "sac")}
+UPDATES_PER_TRANSITION = {("laptop", task, algo): 1 / 16 for task in MANY_TRANSITIONS for algo in ("td3", "sac")}
 # Fetch's tasks with an object, rewarded only where it is at its goal
 MOVED = tuple((f"Fetch{name}-v4", algo) for name in ("Push", "Slide", "PickAndPlace") for algo in ("td3", "sac"))
 UPDATES_PER_TRANSITION |= {("laptop", *moved): 0.25 for moved in MOVED}
