@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -75,8 +75,25 @@ def test_laptop_is_few_worlds_narrow_networks_and_what_measurements_show_to_matt
     assert (learner.critic_norm, learner.critic, learner.scale_rewards) == ("batch", "categorical", True)
     assert (learner.hold_noise, learner.warmup_steps, learner.policy_delay) == (16, 1_000, 3)
     assert (laptop.sac.target_std, laptop.td3.exploration_noise) == (0.25, 0.3)
-    row = {name: vars(getattr(like_the_paper, name)) for name in ("learner", "sac", "td3")}
+    row = {name: vars(getattr(like_the_paper, name)) for name in ("learner", "replay", "sac", "td3")}
     assert merged(laptop, row) == like_the_paper
+
+
+@pytest.mark.parametrize(
+    ("run", "capacity"),
+    [
+        ({"max_minutes": 10}, 20_000),
+        ({"total_steps": 10_000}, 20_000),
+        ({"total_steps": 500_000}, 50_000),
+        ({}, 100_000),
+        ({"total_steps": 50_000_000}, 1_000_000),
+    ],
+)
+def test_td3_with_batch_norm_learns_from_the_newest_tenth_of_its_run(run: dict[str, Any], capacity: int) -> None:
+    assert default_config("HalfCheetah-v5", "td3", device="cpu", **run).replay.capacity == capacity
+    robot = "a_module:Robot", "td3", "laptop"
+    for env, algo, preset in (("HalfCheetah-v5", "sac", "laptop"), ("HalfCheetah-v5", "td3", "paper"), robot):
+        assert default_config(env, algo, device="cpu", preset=preset, **run).replay.capacity == 1_000_000
 
 
 def test_of_every_task_of_the_suite_it_is_said_which_critics_td3_has() -> None:
