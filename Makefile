@@ -29,7 +29,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 
 # thousands of worlds where there is a GPU, a few elsewhere
 demo: $(STAMP)
-	@$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo sac --max-minutes 5 \
+	@$(VENV)/bin/mjxrl-train --env HalfCheetah-v5 --algo td3 --max-minutes 5 \
 		--run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 reach: $(STAMP)

@@ -28,13 +28,15 @@ class EnvState(NamedTuple):
 def vector_reset(task: Task, physics: Physics, stagger: bool, state: State, random: Any) -> tuple[EnvState, Array]:
     """A fresh draw in every world and its first observation.
 
-    With `stagger` the worlds start at random points of the time limit, so that they are not truncated together.
+    With `stagger` the worlds start at random points of the time limit, one in each of as many equal parts of it: they
+    are not truncated together, and fresh episodes begin from the first steps on.
     """
     xp = physics.xp
     random, noise = physics.draw(random, {**task.reset_noise(), "elapsed": ("uniform", 1)})
     started, obs = vector_set_state(task, physics, state, random, task.reset(xp, noise))
     if stagger:
-        phase = (noise["elapsed"][:, 0] + 1) / 2
+        within = (noise["elapsed"][:, 0] + 1) / 2  # of the world's part
+        phase = (xp.arange(physics.num_envs) + within) / physics.num_envs
         started = started._replace(elapsed=xp.astype(phase * task.max_episode_steps, xp.int32))
     return started, obs
 

@@ -84,7 +84,7 @@ def test_episodes_of_one_world_start_differently() -> None:
 @pytest.mark.parametrize("env_id", ["Humanoid-v5", "Pusher-v5", "FetchPush-v4"])
 def test_worlds_that_restart_alone_are_as_if_all_were_computed(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def rollout() -> list[Any]:
-        env = VectorEnv(task_class(env_id)(max_episode_steps=9), 24, backend="native", device=CPU, stagger=True)
+        env = VectorEnv(task_class(env_id)(max_episode_steps=30), 24, backend="native", device=CPU, stagger=True)
         env.reset()
         broken = torch.where(torch.arange(24) % 3 == 0, torch.nan, 1.0)[:, None]
         steps = [env.step(actions(env, i) * (broken if i == 3 else 1)) for i in range(14)]
@@ -133,12 +133,11 @@ class Short(HalfCheetah):
 
 
 @pytest.mark.parametrize("backend", ["native", "jax"])
-def test_staggered_worlds_are_not_truncated_together(backend: str) -> None:
+def test_of_staggered_worlds_as_many_are_truncated_at_each_step(backend: str) -> None:
     env = VectorEnv(Rolling(), 64, backend=backend, device=CPU, stagger=True)
     env.reset()
     ends = torch.stack([env.step(actions(env, i)).truncated for i in range(2 * Rolling.max_episode_steps)])
-    first = ends.float().argmax(0)
-    assert len(first.unique()) > 10 and ends.any(1).sum() > 20
+    assert ends.sum(1).tolist() == [64 // Rolling.max_episode_steps] * len(ends)
     gaps = [torch.diff(world.nonzero()[:, 0]) for world in ends.T]
     assert torch.cat(gaps).unique().tolist() == [Rolling.max_episode_steps]  # only the first episode is shorter
 
