@@ -47,4 +47,4 @@ def worlds_of(
         return VectorEnv(task, num_envs, backend=backend, device=device, seed=seed, stagger=stagger, physics=physics)
     from mjxrl.adapters import gymnasium
 
-    return gymnasium.make(task.gymnasium_id, num_envs, vector=task.vector, device=device, seed=seed)
+    return gymnasium.make(task.gymnasium_id, num_envs, vector=task.vector, device=device, seed=seed, stagger=stagger)

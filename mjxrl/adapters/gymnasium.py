@@ -6,6 +6,7 @@ worlds = GymnasiumWorlds(gymnasium.make_vec("LunarLanderContinuous-v3", 8, vecto
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -115,22 +116,48 @@ class GymnasiumWorlds(Worlds):
         return torch.tensor(array, dtype=torch.bool if array.dtype == bool else torch.float32, device=self.device)
 
 
+class ShortFirstEpisode(gymnasium.Wrapper):
+    """Truncates the first episode after `share` of the time limit, if the environment has one."""
+
+    def __init__(self, env: gymnasium.Env, share: float) -> None:
+        super().__init__(env)
+        limit = env.spec.max_episode_steps if env.spec else None
+        self._next, self._left = 0 if limit is None else math.ceil(limit * share), 0
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self._left, self._next = self._next, 0
+        return self.env.reset(**options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._left -= 1
+        return obs, reward, terminated, truncated or self._left == 0, info
+
+
 def make(
-    env_id: str, num_envs: int, *, vector: str = "async", device: torch.device | str = "cpu", seed: int = 0
+    env_id: str,
+    num_envs: int,
+    *,
+    vector: str = "async",
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    stagger: bool = False,
 ) -> GymnasiumWorlds:
     """`num_envs` environments of `gymnasium.make(env_id)`.
 
     Args:
         env_id: a registered id, or `my_module:MyEnv-v0`, for which the module is imported first.
         vector: "async", each in a process of its own, or "sync", one after the other in this one.
+        stagger: truncate the first episodes at points that divide the time limit evenly.
 
     Raises:
         TaskError: there is no such environment, or its observations or actions are of a kind that is not supported.
     """
     sizes(env_id)  # refused before any process starts
-    one, same_step = partial(_make_one, env_id, os.getpid()), AutoresetMode.SAME_STEP
+    shares = [(world + 1) / num_envs if stagger else 1 for world in range(num_envs)]
+    makers = [partial(_make_one, env_id, os.getpid(), share) for share in shares]
     kind: Any = AsyncVectorEnv if vector == "async" else SyncVectorEnv
-    return GymnasiumWorlds(kind([one] * num_envs, autoreset_mode=same_step), device, seed)
+    return GymnasiumWorlds(kind(makers, autoreset_mode=AutoresetMode.SAME_STEP), device, seed)
 
 
 @cache
@@ -176,9 +203,10 @@ def action_bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
     raise TaskError(f"its actions are {space}: allowed: a Box of one axis with finite bounds")
 
 
-def _make_one(env_id: str, trainer: int) -> gymnasium.Env:
+def _make_one(env_id: str, trainer: int, first_share: float) -> gymnasium.Env:
     if os.getpid() != trainer:
         # Ctrl-C reaches every process of a terminal: the trainer's ends the run in good order, and this one with it
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return gymnasium.make(env_id)
+    env = gymnasium.make(env_id)
+    return env if first_share == 1 else ShortFirstEpisode(env, first_share)

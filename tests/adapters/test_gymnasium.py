@@ -72,6 +72,24 @@ def test_results_stay_as_they_were_while_the_worlds_go_on() -> None:
     assert all(torch.equal(a, b) for now, then in kept for a, b in zip(now, then, strict=True))
 
 
+@pytest.mark.parametrize("vector", ["sync", "async"])
+def test_staggered_worlds_are_truncated_in_turn(vector: str) -> None:
+    """Pendulum's episodes have 200 steps; the first ones of four worlds have 50, 100, 150 and 200."""
+    worlds = make("Pendulum-v1", 4, vector=vector, stagger=True)
+    ends = [
+        (i, result.truncated.nonzero().flatten().tolist()) for i, (*_, result) in enumerate(steps_of(worlds, 400), 1)
+    ]
+    worlds.close()
+    assert [end for end in ends if end[1]] == [(50 * i, [(i - 1) % 4]) for i in range(1, 9)]
+
+
+def test_without_a_time_limit_nothing_is_staggered() -> None:
+    worlds = make("tests.helpers.gym_envs:Counting-v0", 3, vector="sync", stagger=True)
+    plain = make("tests.helpers.gym_envs:Counting-v0", 3, vector="sync")
+    for (*_, result), (*_, expected) in zip(steps_of(worlds, 20), steps_of(plain, 20), strict=True):
+        torch.testing.assert_close(result[:6], expected[:6], rtol=0, atol=0)
+
+
 def test_seeds_decide_the_episodes() -> None:
     def first(seed: int) -> torch.Tensor:
         worlds = make("Pendulum-v1", 3, vector="sync", seed=seed)
