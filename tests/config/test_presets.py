@@ -97,6 +97,11 @@ def test_td3_learns_from_the_newest_tenth_of_a_run_where_that_is_better(run: dic
         assert default_config(env, algo, device="cpu", preset=preset, **run).replay.capacity == 1_000_000
 
 
+def test_td3_begins_with_more_random_transitions_on_half_cheetah() -> None:
+    for run, warmup in (({}, 5_000), ({"max_minutes": 1}, 2_000), ({"total_steps": 10_000}, 1_000)):
+        assert default_config("HalfCheetah-v5", "td3", device="cpu", **run).learner.warmup_steps == warmup
+
+
 def test_of_every_task_of_the_suite_it_is_said_which_critics_td3_has() -> None:
     assert set(QUICK_WITH_TD3) == set(SUITE) - set(WITH_LAYER_NORM) - set(MANY_TRANSITIONS)
 
@@ -204,7 +209,7 @@ def test_what_is_counted_in_transitions_follows_the_runs_length() -> None:
     def counted(config: Config) -> tuple[int, ...]:
         return config.learner.warmup_steps, config.log.every, config.eval.every, config.checkpoint.every
 
-    of = partial(default_config, "HalfCheetah-v5", "td3", device="cpu")
+    of = partial(default_config, "Hopper-v5", "td3", device="cpu")
     assert counted(of()) == counted(of(total_steps=10**9)) == (1_000, 5_000, 10_000, 50_000)
     assert counted(of(total_steps=10_000)) == (1_000, 500, 1_000, 2_500)
     assert counted(of(max_minutes=2)) == counted(of(total_steps=40_000)) == (1_000, 2_000, 4_000, 10_000)
