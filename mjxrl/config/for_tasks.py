@@ -57,7 +57,7 @@ HINDSIGHT: Row = {
 }
 TASKS: dict[tuple[str, str, str], Row] = {
     # after 1000 random transitions 3 runs of 19 are still near 2000 when others have 7000; after 5000, which take next
-    # to no time, none of eight tuning seeds was behind after 30 000
+    # to no time, none of eight tuning seeds is stuck after 30 000
     ("laptop", "HalfCheetah-v5", "td3"): {"learner": {"warmup_steps": 5_000}},
     # an easy task with a short horizon: reaches -200 within 10 000 (SAC) and 15 000 (TD3) transitions, see
     # benchmarks/pendulum.py

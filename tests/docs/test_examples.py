@@ -92,7 +92,7 @@ def test_the_task_with_goals_learns_from_hindsight(tmp_path: Path, monkeypatch: 
     for ending in ("_task.py", ".xml"):
         (tmp_path / f"aim{ending}").write_text(example(ending, "goals.md"))
     monkeypatch.chdir(tmp_path)
-    flags = "--env aim_task:Aim --algo td3 --num-envs 8 --total-steps 4000 --learner.warmup-steps 400 --run-dir run"
+    flags = "--env aim_task:Aim --algo td3 --num-envs 8 --total-steps 6000 --learner.warmup-steps 400 --run-dir run"
     options = "--learner.no-compile --learner.threads 1 --eval.every 2000 --log.every 1000 --learner.updates-per-step 4"
     words = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags.split(), *options.split()]
     done = subprocess.run(words, capture_output=True, text=True, timeout=200)

@@ -195,7 +195,7 @@ def sabotage(what: str, learner: Learner, ranks: Ranks) -> None:
         norm._moments_over_ranks = lambda batch, mask: (sums(batch, mask), norm._moments(batch, mask))[1]
     elif what == "reward scale":
         largest = ranks.largest
-        learner.return_scale._ranks = cast(Ranks, SimpleNamespace(largest=lambda x: largest(x.clone())))
+        learner.return_scale._ranks = cast(Ranks, SimpleNamespace(largest=lambda x: largest(x).mul_(1.001)))
     elif what == "a weight":
         learner.algorithm.actor.flat.view(-1)[0] += 1e-7
 
