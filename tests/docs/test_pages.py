@@ -54,20 +54,23 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
             for seed in (2, 0, 1)
         ]
         # one seed is no result of ours, and counts for a peer
-        runs.append({"env": "Ant-v5", who: "sbx-ppo", "seed": 0, "returns": [99], "steps": 5000})
-        runs += [{"env": "Pusher-v5", who: "sac", "seed": seed, "returns": [-20], "steps": 9000} for seed in range(3)]
+        runs.append({"env": "Swimmer-v5", who: "sbx-ppo", "seed": 0, "returns": [99], "steps": 5000})
+        for env, score in (("Pusher-v5", -20), ("Swimmer-v5", 33)):
+            runs += [{"env": env, who: "sac", "seed": seed, "returns": [score], "steps": 9000} for seed in range(3)]
         path.write_text(json.dumps({"minutes": 10.0, "device": "a machine", "runs": runs}))
 
     written(tables.OURS, "algo", sac=10, td3=20)
     written(tables.PEERS, "who", sbx_crossq=8, sbx_td3=4, mjxrl_sac=90)
     assert tables.results()[2:] == [
-        "| Ant-v5 | TD3 22 [21, 23] (3 seeds) | ppo 99 (1 seed) | 0.2 |",
+        "| Ant-v5 | TD3 22 [21, 23] (3 seeds) | CrossQ 10 [9, 11] (3 seeds) | 2.2 |",
         "| Pusher-v5 | SAC -20 [-20, -20] (3 seeds) | not run yet |  |",
+        "| Swimmer-v5 | SAC 33 [33, 33] (3 seeds) | ppo 99 (1 seed) | 0.3 |",
     ]
     assert tables.seeds()[3:] == [
-        "| Ant-v5 | SBX-PPO | 99 | 0: 99 | 5 to 5 |",
         "| Ant-v5 | TD3 | 22 | 0: 21, 1: 22, 2: 23 | 5 to 7 |",
         "| Pusher-v5 | SAC | -20 | 0: -20, 1: -20, 2: -20 | 9 to 9 |",
+        "| Swimmer-v5 | SAC | 33 | 0: 33, 1: 33, 2: 33 | 9 to 9 |",
+        "| Swimmer-v5 | SBX-PPO | 99 | 0: 99 | 5 to 5 |",
     ]
 
 
