@@ -207,23 +207,28 @@ def no_value_after_termination() -> str:
 
 
 def batch_norm_statistics() -> str:
-    learner, replay, worst = learner_of("sac", torch.float64, critic_norm="batch"), random_replay(), 0.0
-    g, mean, var = torch.Generator().manual_seed(0), torch.zeros(1).double(), torch.ones(1).double()
-    critics = learner.algorithm.critics
+    learner = learner_of("sac", torch.float64, critic_norm="batch", actor_norm="batch")
+    replay, g, worst = random_replay(), torch.Generator().manual_seed(0), 0.0
+    networks = {"critics": learner.algorithm.critics, "actor": learner.algorithm.actor}
+    plain = {name: (torch.zeros(1).double(), torch.ones(1).double()) for name in networks}
     for _ in range(50):
         batch = learner.prepare(replay.gather(replay.draw(1, 64, g)[0], 1, 0.99))
         batch = Batch._make(x.double() if x.is_floating_point() else x for x in batch)
         batch = batch._replace(invalid=torch.arange(64) < 9, counted=torch.tensor(64 - 9))
-        learner.algorithm.actor.flat.zero_()  # a' is tanh of the noise then
+        networks["actor"].flat.zero_()  # a' is tanh of the noise then
         noise = torch.randn(2, 64, ACTION, generator=g, dtype=torch.float64)
         ends = torch.cat([batch.obs, batch.action], -1), torch.cat([batch.next_obs, noise[0].tanh()], -1)
-        counted = torch.cat([end[9:] for end in ends])
-        mean, var = 0.99 * mean + 0.01 * counted.mean(0), 0.99 * var + 0.01 * counted.var(0, correction=0)
-        learner.updates.update(batch, noise, policy_due=False)
-        first = critics.frozen[0]
-        assert first.mean is not None and first.var is not None
-        worst = max((first.mean[0, 0] - mean).abs().max().item(), (first.var[0, 0] - var).abs().max().item())
-    return check(worst < 1e-6, f"50 batches, invalid rows among them, against plain means: {worst:.1e}")
+        counted = {"critics": torch.cat([end[9:] for end in ends]), "actor": batch.obs[9:]}
+        learner.updates.update(batch, noise, policy_due=True)
+        for name, network in networks.items():
+            first, (mean, var) = network.frozen[0], plain[name]
+            mean = 0.99 * mean + 0.01 * counted[name].mean(0)
+            var = 0.99 * var + 0.01 * counted[name].var(0, correction=0)
+            plain[name] = mean, var
+            assert first.mean is not None and first.var is not None
+            apart = (first.mean[0, 0] - mean).abs().max().item(), (first.var[0, 0] - var).abs().max().item()
+            worst = max(worst, *apart)
+    return check(worst < 1e-6, f"critics and actor, 50 batches, invalid rows among them, against plain means: {worst:.1e}")
 
 
 def held_noise_law() -> str:

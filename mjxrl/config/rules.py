@@ -115,8 +115,8 @@ TASK_RULES = {"task.frame_skip": _COUNT, "task.max_episode_steps": _COUNT}
 
 # of the learner: what decides which weights there are and what they mean
 NETWORKS = (
-    *("actor_hidden", "critic_hidden", "blocks", "num_critics", "critic", "critic_norm", "critic_activation"),
-    *("normalize_obs", "scale_rewards"),
+    *("actor_hidden", "critic_hidden", "blocks", "num_critics", "critic", "critic_norm", "actor_norm"),
+    *("critic_activation", "normalize_obs", "scale_rewards"),
 )
 
 
@@ -188,6 +188,8 @@ def _fits_the_networks(config: Config, wrong: Collection[str]) -> list[str]:
     ]
     if learner.critic_norm == "batch":
         problems.append(problem("learner.critic_norm", "batch", "none, layer, with --learner.blocks"))
+    if learner.actor_norm == "batch":
+        problems.append(problem("learner.actor_norm", "batch", "none, with --learner.blocks"))
     return problems
 
 

@@ -81,6 +81,9 @@ class LearnerConfig:
     critic_norm: Literal["none", "layer", "batch"] = "none"
     """layer: LayerNorm after each hidden layer of the critics. batch: CrossQ, BatchNorm before each of their layers,
     one forward of (s, a) and (s', a'), and no target networks."""
+    actor_norm: Literal["none", "batch"] = "none"
+    """batch: BatchNorm before each of the actor's layers, of the batch in its own loss and running wherever else it
+    acts (as the code of CrossQ's authors and SBX's has it)."""
     half_gradient: bool = False
     """With critic-norm batch: (s', a') counts as a constant in the statistics; faster than the paper's form."""
     critic_activation: Literal["relu", "silu"] = "relu"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -13,7 +13,8 @@ from mjxrl.learners.noise import HeldNoise
 from mjxrl.learners.optimizer import Adam
 from mjxrl.learners.values import SCALAR, Categorical
 from mjxrl.machine.ranks import ALONE, Ranks
-from mjxrl.networks.batch_norm import Joint, joint_outputs
+from mjxrl.networks.batch_norm import Joint, joint_outputs, under_batch
+from mjxrl.networks.layers import Layer
 from mjxrl.networks.parameters import Network, average, follow, new_network, refresh
 from mjxrl.networks.spec import actor_spec, critic_spec
 from mjxrl.replay import Batch
@@ -74,6 +75,13 @@ class ActorCritic:
         next_layers = self.critics.frozen if self.config.learner.half_gradient else layers
         ends = (batch.obs, batch.action), (batch.next_obs, next_action.to(batch.action.dtype))
         return joint_outputs(layers, next_layers, *ends, (~batch.invalid).to(batch.reward.dtype))
+
+    def actor_on(self, batch: Batch) -> tuple[Sequence[Layer], Annotated[Tensor, "S"] | None]:
+        """The actor's layers for its own loss, with BatchNorm under the statistics of the batch, and how far those are
+        from the running ones."""
+        if self.actor.statistics is None:
+            return self.actor.layers, None
+        return under_batch(self.actor.layers, batch.obs, (~batch.invalid).to(batch.reward.dtype))
 
     def move_targets(self) -> None:
         """Those that there are follow the networks."""

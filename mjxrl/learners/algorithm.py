@@ -24,7 +24,7 @@ class CriticGradient(NamedTuple):
     outputs: Annotated[Tensor, "E B out"]
     target: Annotated[Tensor, "B *K"]
     drift: Annotated[Tensor, "S"] | None = None
-    """With BatchNorm: how far the batch's statistics are from the running ones."""
+    """With BatchNorm in the critics: how far the batch's statistics are from the running ones."""
 
 
 class Entropy(NamedTuple):
@@ -43,6 +43,8 @@ class PolicyGradient(NamedTuple):
     loss: Annotated[Tensor, ""]
     action: Annotated[Tensor, "B A"]
     entropy: Entropy | None = None
+    drift: Annotated[Tensor, "S"] | None = None
+    """With BatchNorm in the actor: how far the batch's statistics are from the running ones."""
 
 
 class Algorithm(Protocol):

@@ -192,15 +192,14 @@ class SAC(ActorCritic):
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         alpha, which = self.log_alpha.exp(), self.config.learner.actor_q
-        loss, action, entropy = sac_actor_loss(
-            self.actor.layers, self.critics.frozen, batch, noise[1], alpha, self.value, which
-        )
+        actor, drift = self.actor_on(batch)
+        loss, action, entropy = sac_actor_loss(actor, self.critics.frozen, batch, noise[1], alpha, self.value, which)
         losses = {"actor": loss}
         if self.config.sac.auto_temperature:
             losses["temperature"] = temperature_loss(
                 self._trained_log_alpha, batch, entropy.log_prob, self.target_entropy
             )
-        return PolicyGradient(self.gradients(**losses), loss.detach(), action, entropy)
+        return PolicyGradient(self.gradients(**losses), loss.detach(), action, entropy, drift)
 
     def update_targets(self, policy_moved: bool) -> None:
         self.move_targets()

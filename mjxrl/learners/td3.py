@@ -132,8 +132,9 @@ class TD3(ActorCritic):
 
     def policy_gradient(self, batch: Batch, noise: Annotated[Tensor, "D B A"]) -> PolicyGradient:
         which = self.config.learner.actor_q
-        loss, action = td3_actor_loss(self.actor.layers, self.critics.frozen, batch, self.value, which)
-        return PolicyGradient(self.gradients(actor=loss), loss.detach(), action)
+        actor, drift = self.actor_on(batch)
+        loss, action = td3_actor_loss(actor, self.critics.frozen, batch, self.value, which)
+        return PolicyGradient(self.gradients(actor=loss), loss.detach(), action, drift=drift)
 
     def update_targets(self, policy_moved: bool) -> None:
         if policy_moved:

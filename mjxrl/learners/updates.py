@@ -13,6 +13,7 @@ from mjxrl.learners.compiling import compiled
 from mjxrl.learners.diagnostics import critic_metrics, policy_metrics
 from mjxrl.learners.graphs import MOST, UpdateGraphs, captured
 from mjxrl.machine.ranks import ALONE, Ranks
+from mjxrl.networks.parameters import Network
 from mjxrl.replay import Batch, Indices, Replay
 from mjxrl.storage.state import State
 
@@ -82,12 +83,17 @@ class Updates:
     ) -> tuple[CriticGradient, PolicyGradient | None]:
         """One update on a prepared batch: of the critics, of the policy if it is due, and of the targets."""
         critics, policy = self._step(self._critic_gradient(batch, noise), batch), None
-        if critics.drift is not None:
-            self._algorithm.critics.observe(self._ranks.mean_gradients({"": critics.drift}, batch.invalid)[""])
+        self._observe(self._algorithm.critics, critics.drift, batch)
         if policy_due:
             policy = self._step(self._policy_gradient(batch, noise), batch)
+            self._observe(self._algorithm.actor, policy.drift, batch)
         self._algorithm.update_targets(policy_due)
         return critics, policy
+
+    def _observe(self, network: Network, drift: Annotated[Tensor, "S"] | None, batch: Batch) -> None:
+        """Move the running statistics of a network that has some towards those of all ranks' batches."""
+        if drift is not None:
+            network.observe(self._ranks.mean_gradients({"": drift}, batch.invalid)[""])
 
     def _step(self, found: FoundT, batch: Batch) -> FoundT:
         """Step down the gradients over all ranks' batches, which take the place of those over this one's."""

@@ -1,8 +1,9 @@
-"""Critics with BatchNorm (Ioffe and Szegedy 2015, arXiv 1502.03167), before each layer, the first one included.
+"""Networks with BatchNorm (Ioffe and Szegedy 2015, arXiv 1502.03167), before each layer, the first one included.
 
 Bhatt et al. (2024), "CrossQ: Batch Normalization in Deep Reinforcement Learning for Greater Sample Efficiency and
 Simplicity", arXiv 1902.05605: (s, a) and (s', a') go through the critics in one batch, so that both are normalised by
-the statistics of both, and no target network is needed. The policy's gradient takes running statistics.
+the statistics of both, and no target network is needed. The policy's gradient takes running statistics. An actor has
+those of the batch in its own loss, and running ones wherever else it acts, as in the authors' code and SBX's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from mjxrl.networks.layers import ACTIVATIONS, Layer, product, unrounded
+from mjxrl.networks.layers import ACTIVATIONS, Layer, plain_product, product, unrounded
 
 EPSILON = 1e-3  # added to variances, as in the authors' code
 MOMENTUM = 0.99  # of the running statistics, per update
@@ -61,8 +62,7 @@ def joint_outputs(
     constant in the statistics.
     """
     through_both = next_layers is layers
-    weight = (valid > 0).to(valid.dtype).unsqueeze(-1)
-    weight = weight / (2 * weight.sum()).clamp(min=1)
+    weight = _weight(valid, halves=2)
     x, y = torch.cat(inputs, -1).unsqueeze(0), torch.cat(next_inputs, -1).unsqueeze(0)
     found, known = [], []
     for i, (layer, next_layer) in enumerate(zip(layers, next_layers, strict=True)):
@@ -78,6 +78,40 @@ def joint_outputs(
         y = product(next_layer, _normalised(next_layer, y, *moments))
     drift = torch.where(valid.any(), torch.cat(found) - torch.cat(known), 0)
     return Joint(unrounded(x), unrounded(y.detach()), drift)
+
+
+def plain_outputs(layers: Sequence[Layer], x: Annotated[Tensor, "B in"]) -> Annotated[Tensor, "B out"]:
+    """What a network of one member says under the layers' statistics."""
+    for i, layer in enumerate(layers):
+        x = ACTIVATIONS[layer.activation](x) if i else x
+        x = plain_product(layer, _normalised(layer, x, *_running(layer)).squeeze(0))
+    return x
+
+
+def under_batch(
+    layers: Sequence[Layer], x: Annotated[Tensor, "B in"], valid: Annotated[Tensor, "B"]
+) -> tuple[list[Layer], Annotated[Tensor, "S"]]:
+    """Layers of one member that have the statistics of a batch's valid rows, which a gradient goes through, in place of
+    the running ones; and how far those are from these, layer by layer, 0 if no row is valid.
+
+    What the layers make of the batch is computed here and once more by who uses them; compiled, once.
+    """
+    weight, under, found, known = _weight(valid), [], [], []
+    for i, layer in enumerate(layers):
+        if i:
+            x = ACTIVATIONS[layer.activation](plain_outputs(under[-1:], x))
+        mean = _sum((weight * x).unsqueeze(0))
+        var = _sum(weight * (x - mean.detach()).square())  # detached: see above
+        found += [mean.detach().reshape(-1), var.detach().reshape(-1)]
+        known += [known_of.reshape(-1) for known_of in _running(layer)]
+        under.append(layer._replace(mean=mean, var=var))
+    return under, torch.where(valid.any(), torch.cat(found) - torch.cat(known), 0)
+
+
+def _weight(valid: Annotated[Tensor, "B"], halves: int = 1) -> Annotated[Tensor, "B 1"]:
+    """Of each row in a mean over the valid ones of so many halves."""
+    weight = (valid > 0).to(valid.dtype).unsqueeze(-1)
+    return weight / (halves * weight.sum()).clamp(min=1)
 
 
 def _sum(x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E 1 in"]:

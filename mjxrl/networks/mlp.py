@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from mjxrl.networks import batch_norm, blocks
-from mjxrl.networks.layers import Layer, activated, product, unrounded
+from mjxrl.networks.layers import Layer, activated, plain_product, product, unrounded
 
 
 def actor_outputs(layers: Sequence[Layer], obs: Annotated[Tensor, "B O"]) -> Annotated[Tensor, "B out"]:
-    """The raw outputs of an actor: one member, no LayerNorm."""
-    return _outputs(layers, _plain_product(layers[0], obs.to(layers[0].weight.dtype)), _plain_product)
+    """The raw outputs of an actor: one member, no LayerNorm; with BatchNorm, under the layers' own statistics."""
+    if layers[0].mean is not None:
+        return unrounded(batch_norm.plain_outputs(layers, obs))
+    return _outputs(layers, plain_product(layers[0], obs.to(layers[0].weight.dtype)), plain_product)
 
 
 def critic_outputs(
@@ -47,11 +49,6 @@ def _outputs(layers: Sequence[Layer], x: Tensor, product: Callable[[Layer, Tenso
     for layer in layers[1:-1]:
         x = activated(layer, product(layer, x))
     return unrounded(product(layers[-1], x))
-
-
-def _plain_product(layer: Layer, x: Annotated[Tensor, "B in"]) -> Annotated[Tensor, "B out"]:
-    """That of one member. On CPUs a batched one of a single member is slower, its gradient by a third."""
-    return torch.addmm(layer.bias.view(-1), x, layer.weight.squeeze(0))
 
 
 def first_member(layers: Sequence[Layer]) -> list[Layer]:

@@ -55,6 +55,11 @@ class Network:
         named = self._named, rounded | running, trained | running
         self.exact, self.frozen, self.layers = (_layers(spec, tensors) for tensors in named)
 
+    @property
+    def moving(self) -> list[Tensor]:
+        """What an average follows: all parameters, and the running statistics if there are any."""
+        return [self.flat] if self.statistics is None else [self.flat, self.statistics]
+
     def copy(self) -> Network:
         """A network with the same values and its own storage: a target."""
         return Network(self.spec, self._named, self.rounded.dtype)
@@ -88,7 +93,7 @@ def refresh(networks: Sequence[Network]) -> None:
 def follow(targets: Sequence[Network], sources: Sequence[Network], tau: float) -> None:
     """Polyak averaging, theta' <- tau theta + (1 - tau) theta' (Lillicrap et al. 2015, arXiv 1509.02971)."""
     if targets:
-        slow, fast = [target.flat for target in targets], [source.flat for source in sources]
+        slow, fast = ([x for network in side for x in network.moving] for side in (targets, sources))
         torch._foreach_lerp_(slow, fast, tau)  # pyright: ignore[reportPrivateImportUsage]
         refresh(targets)
 
@@ -101,7 +106,8 @@ def average(mean: Network, network: Network, fraction: float, made: Annotated[Te
     1212.1824, section 4): the first weights are nothing but random.
     """
     share = ((ETA + 1) / (made + ETA)).clamp(min=fraction)
-    mean.flat.lerp_(network.flat, share.to(mean.flat.dtype))
+    for slow, fast in zip(mean.moving, network.moving, strict=True):
+        slow.lerp_(fast, share.to(slow.dtype))
 
 
 def new_network(

@@ -100,7 +100,8 @@ class NetworkSpec:
 def actor_spec(config: Config, obs_size: int, action_size: int) -> NetworkSpec:
     """The actor's: an action from an observation, or with SAC the mean and the log standard deviation of one."""
     outputs = {"td3": action_size, "sac": 2 * action_size}[config.algo]
-    return NetworkSpec(obs_size, config.learner.actor_hidden, outputs, blocks=config.learner.blocks)
+    settings = config.learner
+    return NetworkSpec(obs_size, settings.actor_hidden, outputs, norm=settings.actor_norm, blocks=settings.blocks)
 
 
 def critic_spec(config: Config, obs_size: int, action_size: int) -> NetworkSpec:

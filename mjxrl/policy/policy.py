@@ -30,7 +30,7 @@ from mjxrl.storage.files import write_atomically
 from mjxrl.storage.state import flatten, part_of
 from mjxrl.worlds.actions import to_controls
 
-FORMAT = 3  # 1 did not say what the network is, 2 had no other norm than LayerNorm
+FORMAT = 4  # 1 did not say what the network is, 2 had no other norm than LayerNorm, 3 none at all in actors
 TENSORS, INFO = "policy.safetensors", "policy.json"
 ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
 
@@ -142,8 +142,8 @@ def load_policy(path: Path | str, device: torch.device | str = "cpu") -> Policy:
     try:
         content, data = json.loads((folder / INFO).read_text(encoding="utf-8")), (folder / TENSORS).read_bytes()
         format_, expected = content.pop("format"), content.pop("sha256")
-        if format_ not in (1, 2, FORMAT):
-            raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1, 2, {FORMAT}")
+        if format_ not in range(1, FORMAT + 1):
+            raise PolicyError(f"{folder / INFO} has format {format_!r}: allowed: 1 to {FORMAT}")
         if hashlib.sha256(data).hexdigest() != expected:
             raise PolicyError(f"{folder / TENSORS} is truncated or was altered")
         tensors = safetensors.torch.load(data)

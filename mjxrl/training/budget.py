@@ -151,7 +151,8 @@ def learner_bytes(config: Config) -> float:
     actor, critics = actor_spec(config, obs_size, action_size), critic_spec(config, obs_size, action_size)
     batch = settings.batch_size
     kept = 10 if settings.critic_norm == "batch" else 5  # of each unit: both ways, online and target
-    update = batch * (5 * actor.units + kept * critics.units)
+    acted = 10 if settings.actor_norm == "batch" else 5
+    update = batch * (acted * actor.units + kept * critics.units)
     read = (
         3 * min(MOST, settings.updates_per_step) * batch * (2 * obs_size + action_size)
     )  # as it is, masked, normalised

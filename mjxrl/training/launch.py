@@ -176,11 +176,12 @@ def in_words(config: Config) -> str:
     learner = config.learner
     critics = "critic" if learner.num_critics == 1 else "critics"
     critic = f"{learner.num_critics} {learner.critic} {critics}{NORMS[learner.critic_norm]}"
+    actor = f"an actor{NORMS[learner.actor_norm]}, " if learner.actor_norm != "none" else ""
     widths = "x".join(map(str, learner.critic_hidden)) + (" in blocks" if learner.blocks else "")
     compiled = ", compiled (up to a minute the first time)" if learner.compile else ""
     return (
         f"{learner.updates_per_step} updates of batch {learner.batch_size} per vector step, {critic} of {widths}, "
-        f"{learner.n_step}-step returns, tau {learner.tau}{compiled}"
+        f"{actor}{learner.n_step}-step returns, tau {learner.tau}{compiled}"
     )
 
 

@@ -92,13 +92,22 @@ def test_laptop_is_few_worlds_narrow_networks_and_what_measurements_show_to_matt
 def test_td3_learns_from_the_newest_tenth_of_a_run_where_that_is_better(run: dict[str, Any], capacity: int) -> None:
     for env in ("HalfCheetah-v5", "gymnasium:HalfCheetah-v5"):
         assert default_config(env, "td3", device="cpu", **run).replay.capacity == capacity
-    others = (("HalfCheetah-v5", "sac", "laptop"), ("HalfCheetah-v5", "td3", "paper"), ("Humanoid-v5", "td3", "laptop"))
+    others: tuple[tuple[str, Algorithm, Preset], ...] = (
+        ("HalfCheetah-v5", "sac", "laptop"),
+        ("HalfCheetah-v5", "td3", "paper"),
+        ("Humanoid-v5", "td3", "laptop"),
+    )
     for env, algo, preset in others:
         assert default_config(env, algo, device="cpu", preset=preset, **run).replay.capacity == 1_000_000
 
 
 def test_td3_begins_with_more_random_transitions_on_half_cheetah() -> None:
-    for run, warmup in (({}, 5_000), ({"max_minutes": 1}, 2_000), ({"total_steps": 10_000}, 1_000)):
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
+        ({}, 5_000),
+        ({"max_minutes": 1}, 2_000),
+        ({"total_steps": 10_000}, 1_000),
+    )
+    for run, warmup in cases:
         assert default_config("HalfCheetah-v5", "td3", device="cpu", **run).learner.warmup_steps == warmup
 
 

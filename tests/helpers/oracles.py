@@ -87,7 +87,11 @@ def bootstrapped(batch, next_value):
 
 def squashed_gaussian(actor, obs, noise):
     """Action and log-density, the change of variables written as it stands."""
-    out = mlp(actor, 0, obs)
+    return squashed(mlp(actor, 0, obs), noise)
+
+
+def squashed(out, noise):
+    """The same of the actor's raw outputs."""
     mean, log_std = out[:, :ACTION], np.clip(out[:, ACTION:], -20, 2)
     u = mean + np.exp(log_std) * noise
     log_normal = -0.5 * ((u - mean) / np.exp(log_std)) ** 2 - log_std - 0.5 * np.log(2 * np.pi)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,11 @@ from tests.helpers.learners import (
     same,
     without,
 )
+
+NORMS: dict[str, dict[str, Any]] = {
+    "layer": {"critic_norm": "layer"},
+    "batch": {"critic_norm": "batch", "actor_norm": "batch"},
+}
 
 
 def test_the_mean_of_a_batch_ignores_nan_and_an_empty_batch():
@@ -65,7 +71,7 @@ def test_same_seed_same_updates(algo):
 def test_state_round_trip_continues_bit_for_bit(algo, norm):
     """Optimizer moments, temperature, targets, statistics and the phase of the policy delay included."""
     replay = filled_replay()
-    settings = {"policy_delay": 3, "normalize_obs": True, "n_step": 3, "critic_norm": norm}
+    settings = {"policy_delay": 3, "normalize_obs": True, "n_step": 3, **NORMS[norm]}
     one, two = learner_of(algo, **settings), learner_of(algo, seed=9, **settings)
     g = torch.Generator().manual_seed(7)
     for _ in range(4):
@@ -143,7 +149,7 @@ def test_nan_in_an_invalid_transition_reaches_nothing(algo, norm):
     """The same parameters come out whatever the invalid rows contain."""
     results = []
     for poison in (0.0, torch.nan, torch.inf):
-        learner = learner_of(algo, normalize_obs=True, critic_norm=norm)
+        learner = learner_of(algo, normalize_obs=True, **NORMS[norm])
         batch = random_batch()
         for tensor in (batch.obs, batch.action, batch.reward, batch.next_obs):
             tensor[3] = tensor[7] = poison
@@ -168,7 +174,7 @@ def test_invalid_transitions_count_for_nothing(algo, norm):
     noise = torch.randn(2, 16, ACTION, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     states = []
     for rows in (torch.ones(16, dtype=torch.bool), keep):
-        learner = learner_of(algo, torch.float64, critic_norm=norm)
+        learner = learner_of(algo, torch.float64, **NORMS[norm])
         part = learner.prepare(Batch._make([*(tensor[rows] for tensor in batch[:-1]), batch.counted]))
         draws = noise[: learner.algorithm.noise_per_update, rows]
         measured(learner, part, draws, policy_due=True)
@@ -180,7 +186,7 @@ def test_invalid_transitions_count_for_nothing(algo, norm):
 @both
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_a_batch_without_valid_transitions_moves_nothing_to_nan(algo, norm):
-    learner = learner_of(algo, critic_norm=norm)
+    learner = learner_of(algo, **NORMS[norm])
     empty = without(random_batch(), slice(None))
     batch = learner.prepare(empty._replace(reward=torch.full((16,), torch.nan)))
     measured(learner, batch, torch.zeros(learner.algorithm.noise_per_update, 16, ACTION), policy_due=True)
@@ -234,6 +240,7 @@ def test_policy_moves_once_every_delay(algo, delay):
         {"num_critics": 4, "critic_norm": "layer"},
         {"n_step": 4},
         {"critic_norm": "batch"},
+        {"actor_norm": "batch"},
         {"blocks": True, "critic_norm": "layer"},
         {"actor_hidden": (8,), "critic_hidden": (8, 8, 8)},
         {"normalize_obs": True},

@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "categorical": {"critic": "categorical", "atoms": 51, "value_range": 2.0},
     "scaled rewards": {"scale_rewards": True},
     "blocks": {"blocks": True, "critic_norm": "layer", "hold_noise": 8, "scale_rewards": True},
-    "CrossQ": {"critic_norm": "batch", "adam_beta1": 0.5, "policy_delay": 3},
+    "CrossQ": {"critic_norm": "batch", "actor_norm": "batch", "adam_beta1": 0.5, "policy_delay": 3},
     "CrossQ, half": {"critic_norm": "batch", "half_gradient": True, "critic": "categorical", "value_range": 2.0},
     "everything": {"critic": "categorical", "scale_rewards": True, "critic_norm": "layer", "critic_activation": "silu",
                    "n_step": 3, "policy_delay": 2, "normalize_obs": True, "actor_q": "mean", "weight_decay": 1e-3},

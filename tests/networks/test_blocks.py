@@ -67,3 +67,5 @@ def test_what_blocks_cannot_be_is_refused(keywords: dict) -> None:
     learner = LearnerConfig(blocks=True, **{f"critic_{key}": value for key, value in keywords.items()})
     [line] = validate(Config(learner=learner))
     assert line.startswith(f"--learner.critic-{name} ") and line.endswith("with --learner.blocks")
+    [line] = validate(Config(learner=LearnerConfig(blocks=True, actor_norm="batch")))
+    assert line == "--learner.actor-norm batch: allowed: none, with --learner.blocks"

@@ -35,7 +35,8 @@ def test_counts_by_hand() -> None:
 
 @pytest.mark.parametrize("algo", ["td3", "sac"])
 @pytest.mark.parametrize(
-    "settings", [{}, {"critic": "categorical", "atoms": 11, "critic_norm": "layer", "num_critics": 3}]
+    "settings",
+    [{}, {"critic": "categorical", "atoms": 11, "critic_norm": "layer", "num_critics": 3}, {"actor_norm": "batch"}],
 )
 def test_a_learner_has_the_networks_that_its_configuration_describes(algo: Algorithm, settings: dict) -> None:
     config = Config(algo=algo, learner=LearnerConfig(actor_hidden=(8, 9), critic_hidden=(7,), **settings))

@@ -58,7 +58,13 @@ def test_n_steps_stop_and_n_more_equal_2n(algo: str, backend: str, tmp_path: Pat
     if algo == "sac":
         learner |= {"scale_rewards": True, "critic": "categorical", "blocks": True}
     else:
-        learner |= {"critic_norm": "batch", "adam_beta1": 0.5, "policy_delay": 3, "policy_average": 0.1}
+        learner |= {
+            "critic_norm": "batch",
+            "actor_norm": "batch",
+            "adam_beta1": 0.5,
+            "policy_delay": 3,
+            "policy_average": 0.1,
+        }
     whole = train(small(algo, backend=backend, run_dir=tmp_path / "whole", learner=learner))
     parts = train(small(algo, backend=backend, run_dir=tmp_path / "parts", learner=learner, total_steps=344))
     resumed(parts, total_steps=640)
