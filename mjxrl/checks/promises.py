@@ -228,7 +228,7 @@ def batch_norm_statistics() -> str:
             assert first.mean is not None and first.var is not None
             apart = (first.mean[0, 0] - mean).abs().max().item(), (first.var[0, 0] - var).abs().max().item()
             worst = max(worst, *apart)
-    return check(worst < 1e-6, f"critics and actor, 50 batches, invalid rows among them, against plain means: {worst:.1e}")
+    return check(worst < 1e-6, f"critics and actor, 50 batches with invalid rows, against plain means: {worst:.1e}")
 
 
 def held_noise_law() -> str:
