@@ -43,7 +43,7 @@ class PolicyGradient(NamedTuple):
     loss: Annotated[Tensor, ""]
     action: Annotated[Tensor, "B A"]
     entropy: Entropy | None = None
-    drift: Annotated[Tensor, "S"] | None = None
+    drift: Annotated[Tensor, "U"] | None = None
     """With BatchNorm in the actor: how far the batch's statistics are from the running ones."""
 
 

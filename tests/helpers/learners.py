@@ -27,7 +27,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"blocks": True, "actor_hidden": (8, 8), "critic_hidden": (8, 8), "hold_noise": 4},
     {"critic_norm": "batch", "half_gradient": True, "policy_delay": 3, "adam_beta1": 0.5, "policy_average": 0.1},
     {"critic_norm": "batch", "actor_norm": "batch", "policy_delay": 2, "policy_average": 0.1},
-    {"actor_norm": "batch"},
 ]
 
 
