@@ -74,14 +74,14 @@ class ActorCritic:
         layers = self.critics.layers
         next_layers = self.critics.frozen if self.config.learner.half_gradient else layers
         ends = (batch.obs, batch.action), (batch.next_obs, next_action.to(batch.action.dtype))
-        return joint_outputs(layers, next_layers, *ends, (~batch.invalid).to(batch.reward.dtype))
+        return joint_outputs(layers, next_layers, *ends, _valid(batch))
 
     def actor_on(self, batch: Batch) -> tuple[Sequence[Layer], Annotated[Tensor, "S"] | None]:
         """The actor's layers for its own loss, with BatchNorm under the statistics of the batch, and how far those are
         from the running ones."""
         if self.actor.statistics is None:
             return self.actor.layers, None
-        return under_batch(self.actor.layers, batch.obs, (~batch.invalid).to(batch.reward.dtype))
+        return under_batch(self.actor.layers, batch.obs, _valid(batch))
 
     def move_targets(self) -> None:
         """Those that there are follow the networks."""
@@ -109,3 +109,8 @@ class ActorCritic:
         ranks, worlds = self._ranks, len(actions)
         spread = torch.linspace(low, high, ranks.size * worlds, device=actions.device, dtype=actions.dtype)
         return spread[ranks.rank * worlds :][:worlds].unsqueeze(-1)
+
+
+def _valid(batch: Batch) -> Annotated[Tensor, "B"]:
+    """1 for each transition that counts."""
+    return (~batch.invalid).to(batch.reward.dtype)

@@ -64,20 +64,18 @@ def joint_outputs(
     through_both = next_layers is layers
     weight = _weight(valid, halves=2)
     x, y = torch.cat(inputs, -1).unsqueeze(0), torch.cat(next_inputs, -1).unsqueeze(0)
-    found, known = [], []
+    moments = []
     for i, (layer, next_layer) in enumerate(zip(layers, next_layers, strict=True)):
         if i:
             x, y = ACTIVATIONS[layer.activation](x), ACTIVATIONS[layer.activation](y)
         mean = _sum(weight * x) + _sum(weight * y)
         center = mean.detach()  # whose gradient here is 0: a variance is least around its mean
         var = _sum(weight * (x - center).square()) + _sum(weight * (y - center).square())
-        found += [mean.detach().reshape(-1), var.detach().reshape(-1)]
-        known += [known_of.reshape(-1) for known_of in _running(layer)]
+        moments.append((mean, var))
         x = product(layer, _normalised(layer, x, mean, var))
-        moments = (mean, var) if through_both else (mean.detach(), var.detach())
-        y = product(next_layer, _normalised(next_layer, y, *moments))
-    drift = torch.where(valid.any(), torch.cat(found) - torch.cat(known), 0)
-    return Joint(unrounded(x), unrounded(y.detach()), drift)
+        of_next = (mean, var) if through_both else (mean.detach(), var.detach())
+        y = product(next_layer, _normalised(next_layer, y, *of_next))
+    return Joint(unrounded(x), unrounded(y.detach()), _drift(layers, moments, valid))
 
 
 def plain_outputs(layers: Sequence[Layer], x: Annotated[Tensor, "B in"]) -> Annotated[Tensor, "B out"]:
@@ -96,22 +94,30 @@ def under_batch(
 
     What the layers make of the batch is computed here and once more by who uses them; compiled, once.
     """
-    weight, under, found, known = _weight(valid), [], [], []
+    weight, under, moments = _weight(valid), [], []
     for i, layer in enumerate(layers):
         if i:
             x = ACTIVATIONS[layer.activation](plain_outputs(under[-1:], x))
         mean = _sum((weight * x).unsqueeze(0))
         var = _sum(weight * (x - mean.detach()).square())  # detached: see above
-        found += [mean.detach().reshape(-1), var.detach().reshape(-1)]
-        known += [known_of.reshape(-1) for known_of in _running(layer)]
+        moments.append((mean, var))
         under.append(layer._replace(mean=mean, var=var))
-    return under, torch.where(valid.any(), torch.cat(found) - torch.cat(known), 0)
+    return under, _drift(layers, moments, valid)
 
 
 def _weight(valid: Annotated[Tensor, "B"], halves: int = 1) -> Annotated[Tensor, "B 1"]:
     """Of each row in a mean over the valid ones of so many halves."""
     weight = (valid > 0).to(valid.dtype).unsqueeze(-1)
     return weight / (halves * weight.sum()).clamp(min=1)
+
+
+def _drift(
+    layers: Sequence[Layer], moments: Sequence[tuple[Tensor, Tensor]], valid: Annotated[Tensor, "B"]
+) -> Annotated[Tensor, "S"]:
+    """How far a batch's means and variances are from the running ones, layer by layer; 0 if no row is valid."""
+    found = torch.cat([x.detach().reshape(-1) for of_layer in moments for x in of_layer])
+    known = torch.cat([x.reshape(-1) for layer in layers for x in _running(layer)])
+    return torch.where(valid.any(), found - known, 0)
 
 
 def _sum(x: Annotated[Tensor, "E B in"]) -> Annotated[Tensor, "E 1 in"]:

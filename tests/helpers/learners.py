@@ -75,6 +75,14 @@ def without(batch: Batch, rows: list[int] | slice) -> Batch:
     return batch._replace(invalid=invalid, counted=(~invalid).sum().clamp(min=1))
 
 
+def moved(learner: Learner) -> Learner:
+    """With parameters far from the first ones, which say nearly nothing."""
+    g = torch.Generator().manual_seed(2)
+    for network in (learner.algorithm.actor, learner.algorithm.critics):
+        network.flat.add_(0.3 * torch.randn(network.flat.shape, dtype=network.flat.dtype, generator=g))
+    return learner
+
+
 def measured(learner: Learner, batch: Batch, noise: torch.Tensor, policy_due: bool) -> State:
     """Make one update on a prepared batch; returns what is measured of it."""
     critics, policy = learner.updates.update(batch, noise, policy_due=policy_due)

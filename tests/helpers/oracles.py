@@ -114,6 +114,11 @@ def numeric_gradient(loss, parameters: dict[str, np.ndarray]) -> dict[str, np.nd
     return gradients
 
 
+def assert_flat_gradient(found: torch.Tensor, network: Network, wanted: dict[str, np.ndarray]) -> None:
+    flat = np.concatenate([wanted[name].reshape(-1) for name in network.spec.shapes])
+    np.testing.assert_allclose(found.numpy(), flat, atol=1e-7, rtol=1e-5)
+
+
 def assert_gradient(loss: torch.Tensor, network: Network, wanted: dict[str, np.ndarray]) -> None:
     got = torch.autograd.grad(loss, network.parameters)
     names = list(network.spec.shapes)

@@ -10,10 +10,11 @@ import torch
 
 from mjxrl.learners import Learner
 from mjxrl.networks.batch_norm import MOMENTUM
-from tests.helpers.learners import OBS, both, filled_replay, learner_of, random_batch, same, without
+from tests.helpers.learners import OBS, both, filled_replay, learner_of, moved, random_batch, same, without
 from tests.helpers.oracles import (
     F64,
     as_numpy,
+    assert_flat_gradient,
     batch_norm_joint,
     batch_norm_running,
     mean_over_valid,
@@ -27,14 +28,11 @@ NOISE = torch.randn(2, 16, 2, dtype=F64, generator=torch.Generator().manual_seed
 OTHERS = torch.randn(9, OBS, dtype=F64, generator=torch.Generator().manual_seed(6))
 
 
-def moved(learner: Learner) -> Learner:
+def normed(algo: str) -> Learner:
     """With parameters and statistics far from the first ones."""
-    g = torch.Generator().manual_seed(2)
-    actor, critics = learner.algorithm.actor, learner.algorithm.critics
-    for network in (actor, critics):
-        network.flat.add_(0.3 * torch.randn(network.flat.shape, dtype=F64, generator=g))
-    assert actor.statistics is not None
-    actor.statistics.uniform_(0.5, 2, generator=g)
+    learner = moved(learner_of(algo, F64, **NORMED))
+    assert learner.algorithm.actor.statistics is not None
+    learner.algorithm.actor.statistics.uniform_(0.5, 2, generator=torch.Generator().manual_seed(3))
     return learner
 
 
@@ -44,7 +42,7 @@ def numbers(learner: Learner, name: str = "actor") -> dict[str, np.ndarray]:
 
 @both
 def test_its_loss_is_under_the_statistics_of_the_valid_rows(algo: str) -> None:
-    learner, batch = moved(learner_of(algo, F64, **NORMED)), without(random_batch(F64), [2, 7, 12])
+    learner, batch = normed(algo), without(random_batch(F64), [2, 7, 12])
     before = learner.state_dict()
     found, data = learner.algorithm.policy_gradient(batch, NOISE), as_numpy(batch)
     assert same(before, learner.state_dict())
@@ -58,14 +56,12 @@ def test_its_loss_is_under_the_statistics_of_the_valid_rows(algo: str) -> None:
         return mean_over_valid(log_prob - min_q(critics, data["obs"], action), data)  # alpha is 1 at first
 
     assert found.loss.item() == pytest.approx(loss(), rel=1e-9)
-    gradients = numeric_gradient(loss, actor)
-    flat = np.concatenate([gradients[name].reshape(-1) for name in learner.algorithm.actor.spec.shapes])
-    np.testing.assert_allclose(found.gradients["actor"].numpy(), flat, atol=1e-7, rtol=1e-5)
+    assert_flat_gradient(found.gradients["actor"], learner.algorithm.actor, numeric_gradient(loss, actor))
 
 
 @both
 def test_running_statistics_follow_the_batches_of_its_own_updates(algo: str) -> None:
-    learner, batch = moved(learner_of(algo, F64, **NORMED)), without(random_batch(F64), [0, 5])
+    learner, batch = normed(algo), without(random_batch(F64), [0, 5])
     actor = numbers(learner)
     moments = batch_norm_joint(actor, 0, batch.obs.numpy(), batch.obs.numpy(), ~batch.invalid)[3]
     learner.updates.update(batch, NOISE, policy_due=False)
@@ -80,7 +76,7 @@ def test_running_statistics_follow_the_batches_of_its_own_updates(algo: str) -> 
 
 @both
 def test_it_acts_under_the_running_ones(algo: str) -> None:
-    learner = moved(learner_of(algo, F64, **NORMED))
+    learner = normed(algo)
     outputs = batch_norm_running(numbers(learner), 0, OTHERS.numpy())
     np.testing.assert_allclose(learner.act_deterministic(OTHERS), np.tanh(outputs[:, :2]), rtol=1e-9)
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mjxrl.learners import Learner
 from tests.helpers import learners
-from tests.helpers.learners import both, filled_replay, learner_of, random_batch, same, without
+from tests.helpers.learners import both, filled_replay, learner_of, moved, random_batch, same, without
 from tests.helpers.oracles import (
     F64,
     as_numpy,
+    assert_flat_gradient,
     batch_norm_joint,
     mean_over_valid,
     mlp,
@@ -22,14 +22,6 @@ from tests.helpers.oracles import (
 )
 
 BATCH_NORM: dict[str, Any] = {"critic_norm": "batch", "actor_hidden": (6,), "critic_hidden": (7, 5)}
-
-
-def moved(learner: Learner) -> Learner:
-    """With parameters far from the first ones, which say nearly nothing."""
-    g = torch.Generator().manual_seed(2)
-    for network in (learner.algorithm.actor, learner.algorithm.critics):
-        network.flat.add_(0.3 * torch.randn(network.flat.shape, dtype=F64, generator=g))
-    return learner
 
 
 @both
@@ -84,9 +76,7 @@ def test_loss_target_and_gradient(algo: str, half: bool, categorical: bool) -> N
         return total if algo == "td3" else 0.5 * total
 
     assert found.loss.item() == pytest.approx(loss(), rel=1e-9)
-    gradients = numeric_gradient(loss, critics)
-    flat = np.concatenate([gradients[name].reshape(-1) for name in learner.algorithm.critics.spec.shapes])
-    np.testing.assert_allclose(found.gradients["critic"].numpy(), flat, atol=1e-7, rtol=1e-5)
+    assert_flat_gradient(found.gradients["critic"], learner.algorithm.critics, numeric_gradient(loss, critics))
 
 
 @both
