@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+from mjxrl.machine import devices
 from mjxrl.reporting.plotting import elapsed_minutes, read_metrics
 from mjxrl.storage import checkpoint
 
@@ -49,7 +50,9 @@ def complete(
             except Empty:
                 return
             try:
-                result = {"load_average_before": os.getloadavg()} | run(key, group)
+                # a file that was begun elsewhere may be completed here
+                machine = {"device": devices.device_name("cpu"), "load_average_before": os.getloadavg()}
+                result = machine | run(key, group)
             except Exception as error:
                 failures.append(error)
                 return

@@ -47,22 +47,37 @@ def results() -> list[str]:
         score, said = best(mine, env)
         peer, theirs_said = best(others, env)
         rows.append((env, said, theirs_said, f"{score / peer:.1f}" if peer > 0 else ""))
-    length = f"{ours['minutes']:.0f} minutes on {ours['device']}"
+    length = f"{ours['minutes']:.0f} minutes on one core"
     return table(("Task", f"mjxrl, {length}", "the best of SBX, as long", "ratio"), rows)
 
 
 def seeds() -> list[str]:
-    """The runs behind `results`: each algorithm's score with each seed, and its transitions."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in sorted(json.loads(OURS.read_text(encoding="utf-8"))["runs"], key=lambda run: run["seed"]):
-        groups.setdefault((run["env"], run["algo"]), []).append(run)
+    """The runs behind `results`: each algorithm's score with each seed, and its transitions, on each processor."""
+    report = json.loads(OURS.read_text(encoding="utf-8"))
+    return each_seed(report["runs"], "algo", report["device"])
+
+
+def peers() -> list[str]:
+    """The same of the peers."""
+    report = json.loads(PEERS.read_text(encoding="utf-8"))
+    return each_seed([run for run in report["runs"] if not run["who"].startswith("mjxrl")], "who", report["device"])
+
+
+def each_seed(runs: list[dict[str, Any]], who: str, device: str) -> list[str]:
+    """Scores seed by seed, of tasks and of what `who` names; on `device` where a run does not say on which."""
+    groups: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        processor = run.get("device", device).rpartition(",")[0]
+        groups.setdefault((run["env"], run[who]), {}).setdefault(processor, []).append(run)
     rows = []
-    for (env, algo), runs in sorted(groups.items()):
-        found = [statistics.fmean(run["returns"]) for run in runs]
-        said = ", ".join(f"{run['seed']}: {score:.0f}" for run, score in zip(runs, found, strict=True))
-        steps = [run["steps"] // 1000 for run in runs]
-        rows.append((env, algo.upper(), f"{statistics.fmean(found):.0f}", said, f"{min(steps)} to {max(steps)}"))
-    return table(("Task", "Algorithm", "mean", "seed: score", "1000 transitions"), rows)
+    for (env, name), machines in sorted(groups.items()):
+        mean = statistics.fmean(statistics.fmean(run["returns"]) for runs in machines.values() for run in runs)
+        for processor, of_one in sorted(machines.items()):
+            said = ", ".join(f"{run['seed']}: {statistics.fmean(run['returns']):.0f}" for run in of_one)
+            steps = sorted(run["steps"] // 1000 for run in of_one)
+            span = f"{steps[0]} to {steps[-1]}" if steps[-1] > steps[0] else str(steps[0])
+            rows.append((env, named(name), f"{mean:.0f}", processor, said, span))
+    return table(("Task", "", "mean", "processor", "seed: score", "1000 transitions"), rows)
 
 
 def scores(runs: list[dict[str, Any]], who: str, least: int = 1) -> dict[tuple[str, str], list[float]]:
@@ -79,11 +94,19 @@ def best(found: dict[tuple[str, str], list[float]], env: str) -> tuple[float, st
     if not of_task:
         return 0.0, "not run yet"
     mean, who, of_seeds = max(of_task)
-    algo = who.removeprefix("sbx-").replace("crossq", "CrossQ").replace("sac", "SAC").replace("td3", "TD3")
+    algo = named(who).removeprefix("SBX ")
     if len(of_seeds) < 3:
         return mean, f"{algo} {mean:.0f} ({len(of_seeds)} seed{'s' if len(of_seeds) > 1 else ''})"
     low, high = bootstrap((of_seeds,), np.mean, method="percentile", rng=0).confidence_interval
     return mean, f"{algo} {mean:.0f} [{low:.0f}, {high:.0f}] ({len(of_seeds)} seeds)"
+
+
+def named(who: str) -> str:
+    """An algorithm, or a peer's, as papers write it."""
+    packages = {"sbx-": "SBX ", "sb3-": "Stable-Baselines3 "}
+    for short, long in {**packages, "crossq": "CrossQ", "sac": "SAC", "td3": "TD3"}.items():
+        who = who.replace(short, long)
+    return who
 
 
 def plain() -> list[str]:
@@ -233,6 +256,7 @@ def backends() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "results": results,
     "seeds": seeds,
+    "peers": peers,
     "plain": plain,
     "tuning": tuning,
     "leaderboard": leaderboard,

@@ -49,6 +49,7 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
                 "seed": seed,
                 "returns": [score + seed, score + seed + 2],
                 "steps": 1000 * (seed + 5),
+                **({"device": "another, 2 cores"} if seed == 2 else {}),
             }
             for name, score in scores.items()
             for seed in (2, 0, 1)
@@ -57,7 +58,7 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
         runs.append({"env": "Swimmer-v5", who: "sbx-ppo", "seed": 0, "returns": [99], "steps": 5000})
         for env, score in (("Pusher-v5", -20), ("Swimmer-v5", 33)):
             runs += [{"env": env, who: "sac", "seed": seed, "returns": [score], "steps": 9000} for seed in range(3)]
-        path.write_text(json.dumps({"minutes": 10.0, "device": "a machine", "runs": runs}))
+        path.write_text(json.dumps({"minutes": 10.0, "device": "a machine, 1 core", "runs": runs}))
 
     written(tables.OURS, "algo", sac=10, td3=20)
     written(tables.PEERS, "who", sbx_crossq=8, sbx_td3=4, mjxrl_sac=90)
@@ -66,12 +67,14 @@ def test_the_results_are_means_over_seeds_of_the_better_algorithm(tmp_path: Path
         "| Pusher-v5 | SAC -20 [-20, -20] (3 seeds) | not run yet |  |",
         "| Swimmer-v5 | SAC 33 [33, 33] (3 seeds) | ppo 99 (1 seed) | 0.3 |",
     ]
-    assert tables.seeds()[3:] == [
-        "| Ant-v5 | TD3 | 22 | 0: 21, 1: 22, 2: 23 | 5 to 7 |",
-        "| Pusher-v5 | SAC | -20 | 0: -20, 1: -20, 2: -20 | 9 to 9 |",
-        "| Swimmer-v5 | SAC | 33 | 0: 33, 1: 33, 2: 33 | 9 to 9 |",
-        "| Swimmer-v5 | SBX-PPO | 99 | 0: 99 | 5 to 5 |",
+    assert tables.seeds()[4:] == [
+        "| Ant-v5 | TD3 | 22 | a machine | 0: 21, 1: 22 | 5 to 6 |",
+        "| Ant-v5 | TD3 | 22 | another | 2: 23 | 7 |",
+        "| Pusher-v5 | SAC | -20 | a machine | 0: -20, 1: -20, 2: -20 | 9 |",
+        "| Swimmer-v5 | SAC | 33 | a machine | 0: 33, 1: 33, 2: 33 | 9 |",
+        "| Swimmer-v5 | SBX ppo | 99 | a machine | 0: 99 | 5 |",
     ]
+    assert [row.split(" |")[1] for row in tables.peers()[2::2]] == [" SBX CrossQ", " SBX TD3", " SAC", " SBX ppo"]
 
 
 def test_the_plain_command_is_shown_beside_random_actions(tmp_path: Path) -> None:
