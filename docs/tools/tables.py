@@ -77,7 +77,7 @@ def each_seed(runs: list[dict[str, Any]], who: str, device: str) -> list[str]:
             steps = sorted(run["steps"] // 1000 for run in of_one)
             span = f"{steps[0]} to {steps[-1]}" if steps[-1] > steps[0] else str(steps[0])
             rows.append((env, named(name), f"{mean:.0f}", processor, said, span))
-    return table(("Task", "", "mean", "processor", "seed: score", "1000 transitions"), rows)
+    return table(("Task", "Algorithm", "mean", "processor", "seed: score", "1000 transitions"), rows)
 
 
 def scores(runs: list[dict[str, Any]], who: str, least: int = 1) -> dict[tuple[str, str], list[float]]:
@@ -142,8 +142,8 @@ def tuning() -> list[str]:
     for run in sorted(json.loads(TUNING.read_text(encoding="utf-8"))["runs"], key=lambda run: run["env"]):
         score = f"{statistics.fmean(run['returns']):.0f} ± {statistics.pstdev(run['returns']):.0f}"
         counts = f"{run['steps']:,}", f"{run['updates']:,}"
-        rows.append((run["env"], run["algo"].upper(), run["variant"], *counts, score))
-    return table(("Task", "Algorithm", "Settings", "Transitions", "Updates", "Score in Gymnasium"), rows)
+        rows.append((run["env"], run["algo"].upper(), run["variant"], str(run["seed"]), *counts, score))
+    return table(("Task", "Algorithm", "Settings", "Seed", "Transitions", "Updates", "Score in Gymnasium"), rows)
 
 
 def leaderboard() -> list[str]:

@@ -60,7 +60,7 @@ TASKS: dict[tuple[str, str, str], Row] = {
     # which take next to no time, none of eight tuning seeds is, and all five published ones have 7000 in the end
     ("laptop", "HalfCheetah-v5", "td3"): {"learner": {"warmup_steps": 5_000}},
     # as CrossQ's authors have it. After 60 000 transitions seeds 100 to 102 have 4538, 4080 and 3463; without either
-    # 100 has 2692, and 101 is below 700 after 50 000. HalfCheetah gains on one seed of two, Humanoid and Hopper do not
+    # 100 has 2692, and 101 had 384 after 50 000. HalfCheetah gains on one seed of two, Humanoid and Hopper do not
     ("laptop", "Walker2d-v5", "sac"): {"learner": {"actor_norm": "batch", "half_gradient": False}},
     # an easy task with a short horizon: reaches -200 within 10 000 (SAC) and 15 000 (TD3) transitions, see
     # benchmarks/pendulum.py
