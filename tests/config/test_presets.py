@@ -122,9 +122,8 @@ def test_a_task_may_have_a_row_of_its_own() -> None:
     assert humanoid.td3.exploration_noise_max == 0.4 and ant.td3.exploration_noise_max == 0.8
     push = default_config("FetchPush-v4", "sac", device="cpu", preset="laptop").learner
     assert (push.critic_norm, push.critic, push.gamma, push.updates_per_step) == ("layer", "scalar", 0.95, 2)
-    for algo, in_actor in (("sac", ("batch", False)), ("td3", ("none", True))):
-        walker = default_config("Walker2d-v5", algo, device="cpu").learner
-        assert (walker.actor_norm, walker.half_gradient) == in_actor
+    walkers = [default_config("Walker2d-v5", algo, device="cpu").learner for algo in ("sac", "td3")]
+    assert [(each.actor_norm, each.half_gradient) for each in walkers] == [("batch", False), ("none", True)]
     for env, norm in (("HalfCheetah-v5", "batch"), ("Pendulum-v1", "layer"), ("a_module:Robot", "layer")):
         assert default_config(env, "td3", device="cpu", preset="laptop").learner.critic_norm == norm
 
