@@ -65,18 +65,17 @@ def peers() -> list[str]:
 
 def each_seed(runs: list[dict[str, Any]], who: str, device: str) -> list[str]:
     """Scores seed by seed, of tasks and of what `who` names; on `device` where a run does not say on which."""
-    groups: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    means = {named_by: statistics.fmean(of_seeds) for named_by, of_seeds in scores(runs, who).items()}
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for run in sorted(runs, key=lambda run: run["seed"]):
         processor = run.get("device", device).rpartition(",")[0]
-        groups.setdefault((run["env"], run[who]), {}).setdefault(processor, []).append(run)
+        groups.setdefault((run["env"], run[who], processor), []).append(run)
     rows = []
-    for (env, name), machines in sorted(groups.items()):
-        mean = statistics.fmean(statistics.fmean(run["returns"]) for runs in machines.values() for run in runs)
-        for processor, of_one in sorted(machines.items()):
-            said = ", ".join(f"{run['seed']}: {statistics.fmean(run['returns']):.0f}" for run in of_one)
-            steps = sorted(run["steps"] // 1000 for run in of_one)
-            span = f"{steps[0]} to {steps[-1]}" if steps[-1] > steps[0] else str(steps[0])
-            rows.append((env, named(name), f"{mean:.0f}", processor, said, span))
+    for (env, name, processor), of_one in sorted(groups.items()):
+        said = ", ".join(f"{run['seed']}: {statistics.fmean(run['returns']):.0f}" for run in of_one)
+        steps = sorted(run["steps"] // 1000 for run in of_one)
+        span = f"{steps[0]} to {steps[-1]}" if steps[-1] > steps[0] else str(steps[0])
+        rows.append((env, named(name), f"{means[env, name]:.0f}", processor, said, span))
     return table(("Task", "Algorithm", "mean", "processor", "seed: score", "1000 transitions"), rows)
 
 
